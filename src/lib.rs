@@ -1,1 +1,15 @@
+//! tandem stands in front of an application that keeps rows in Postgres and vectors in Qdrant: it waits for both,
+//! proves which state each is in, brings both to the version the image carries, and becomes the application.
+//!
+//! Data flows one way: files and environment → data → verdict → plan → effects → exec. The modules `timeline`,
+//! `catalog`, `collection`, `verdict` and `plan` are pure; only `postgres`, `qdrant`, `wait`, `run` and their
+//! neighbours touch the world.
 
+pub mod catalog;
+pub mod cli;
+pub mod collection;
+pub mod config;
+pub mod error;
+pub mod postgres;
+pub mod qdrant;
+pub mod timeline;

@@ -1,0 +1,150 @@
+//! The ordered versions in `migrations/` as plain data, and the pure functions that read them.
+
+use crate::collection::Schema;
+use std::collections::BTreeMap;
+
+/// A version's number; any positive integer, dense or a timestamp.
+pub type Number = i64;
+
+/// All versions that an image carries, with the settings they share.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Timeline {
+    pub settings: Settings,
+    /// Sorted by number, numbers unique.
+    pub versions: Vec<Version>,
+}
+
+/// `tandem.toml`.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Settings {
+    /// Keys the ledger rows: two applications can share one database.
+    pub application: String,
+    /// The Postgres schemas whose objects belong to the application, first one first in `search_path`.
+    pub schemas: Vec<String>,
+    /// The schema that holds ledger, journal and state.
+    pub ledger_schema: String,
+    /// Other tools' ledger tables, which never belong to a catalog.
+    pub adoption_tables: Vec<String>,
+    /// When the catalog is compared with the expected one.
+    pub check: Check,
+}
+
+/// How often a run compares the whole catalog. The last version of a run is always checked before it commits.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Check {
+    /// After every version, inside its transaction.
+    #[default]
+    EachVersion,
+    /// Inside the transaction of the run's last version.
+    EachRun,
+}
+
+/// One version: the files that share its number.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Version {
+    pub number: Number,
+    /// The file name between the number and the first dot.
+    pub name: String,
+    /// The application's release, such as `1.0.31`.
+    pub release: Option<String>,
+    /// The oldest version whose application can still run on this one; the version itself if not given.
+    pub compatible_from: Number,
+    pub up: Option<SqlFile>,
+    pub down: Option<SqlFile>,
+    /// The declared collections from this version on; `None` leaves the declaration of the version before.
+    pub collections: Option<Vec<CollectionDeclaration>>,
+    pub fills: Vec<Fill>,
+    /// Read-only, one boolean: does the database have this version's effects?
+    pub proof: Option<String>,
+    /// Idempotent statements that run after `up` and when the version is completed.
+    pub data: Option<String>,
+    pub archives: Vec<Archive>,
+    /// Objects that real databases of this version may lack: kind (`functions`, `tables`, …) → names.
+    pub optional: BTreeMap<String, Vec<String>>,
+    /// The TOML's text before variables are filled in, if the version has one.
+    pub toml: Option<String>,
+}
+
+/// A SQL file as it is on disk.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct SqlFile {
+    /// For messages: the path as it was opened.
+    pub path: String,
+    pub text: String,
+    /// False if the first line is `-- tandem:no-transaction`.
+    pub transaction: bool,
+}
+
+/// `[[collection]]`: which collections, and the whole schema they have from this version on.
+#[derive(Debug, Clone, PartialEq)]
+pub struct CollectionDeclaration {
+    /// A name or, with `--all-collections`, a `*` pattern over real names and aliases.
+    pub matching: String,
+    /// Names that are created if absent.
+    pub ensure: Vec<String>,
+    pub schema: Schema,
+    pub undeclared: Undeclared,
+}
+
+/// What happens to vectors and payload indexes that a declaration does not name.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Undeclared {
+    pub drop_vectors: bool,
+    pub drop_payload_indexes: bool,
+}
+
+/// `[[fill]]`: data work of a version, where the value is missing.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Fill {
+    /// The vector name to fill.
+    pub vector: String,
+    pub from: FillSource,
+}
+
+/// Where a fill takes its values.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum FillSource {
+    /// Another vector of the same point.
+    Vector(String),
+    /// A payload value that is an array of numbers.
+    Payload(String),
+}
+
+/// `[[archive]]`: rows that a version updates or deletes.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Archive {
+    pub table: String,
+    /// A SQL condition; `None` keeps every row.
+    pub condition: Option<String>,
+}
+
+/// The two checksums of a version, hex SHA-256.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Checksums {
+    /// Over the bytes of `up` and the TOML.
+    pub raw: String,
+    /// Over the tokens: a changed comment, line ending or white space leaves it as it was.
+    pub normal: String,
+}
+
+impl Timeline {
+    /// The version with this number.
+    pub fn version(&self, number: Number) -> Option<&Version> {
+        self.versions.binary_search_by_key(&number, |v| v.number).ok().map(|i| &self.versions[i])
+    }
+
+    /// The newest version.
+    pub fn head(&self) -> Option<&Version> {
+        self.versions.last()
+    }
+
+    /// The collections declared at a version: its own or the nearest earlier declaration.
+    pub fn collections_at(&self, number: Number) -> &[CollectionDeclaration] {
+        self.versions
+            .iter()
+            .rev()
+            .filter(|v| v.number <= number)
+            .find_map(|v| v.collections.as_deref())
+            .unwrap_or_default()
+    }
+}
