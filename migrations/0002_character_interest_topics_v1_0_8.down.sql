@@ -1,0 +1,1 @@
+drop table character_interest_topics;
