@@ -1,0 +1,6 @@
+drop table strategic_engagement_opportunities;
+drop table strategic_memory_behavior;
+drop table strategic_conversation_patterns;
+drop table strategic_personality_profiles;
+drop table strategic_character_performance;
+drop table strategic_memory_health;
