@@ -169,7 +169,7 @@ begin
                 continue;
             end if;
 
-            -- Tiers are keys of the scenario or of an object in it: tier_1, tier_1_enthusiasm, …
+            -- Tiers are keys of the scenario or of an object in it (tier_1, tier_1_enthusiasm, …); phrases and elements are lists.
             insert into character_ai_scenarios
                 (character_id, scenario_type, scenario_name, trigger_phrases, response_pattern,
                  tier_1_response, tier_2_response, tier_3_response, example_usage)
@@ -179,13 +179,14 @@ begin
                        when 'shared_activities' then 'activity_participation'
                        else 'roleplay_interaction'
                    end,
-                   left(scenario.name, 200), trigger.phrases,
+                   left(scenario.name, 200),
+                   coalesce(list.phrases, scenario.body ->> 'trigger_phrases', scenario.body ->> 'trigger_detection'),
                    left(coalesce(scenario.body ->> 'response_pattern',
                                  case when tier.one is not null then 'three_tier'
                                       when scenario.body -> 'allow' = 'true' then 'allowed'
                                       when scenario.body -> 'allow' = 'false' then 'not_allowed' end), 100),
                    coalesce(tier.one, scenario.body ->> 'approach'), tier.two, tier.three,
-                   coalesce(scenario.body ->> 'reasoning', scenario.body ->> 'key_elements')
+                   coalesce(scenario.body ->> 'reasoning', list.elements, scenario.body ->> 'key_elements')
             from (
                 select min(value) filter (where key like 'tier\_1%') as one,
                        min(value) filter (where key like 'tier\_2%') as two,
@@ -195,15 +196,14 @@ begin
                     || scenario.body)
             ) as tier
             cross join (
-                select case jsonb_typeof(found)
-                       when 'array' then (select string_agg(phrase, ', ' order by position)
-                                          from jsonb_array_elements_text(found) with ordinality as list (phrase, position))
-                       else found #>> '{}'
-                       end as phrases
-                from (
-                    select coalesce(scenario.body -> 'trigger_phrases', scenario.body -> 'trigger_detection') as found
-                ) as either
-            ) as trigger
+                select string_agg(item, ', ' order by position) filter (where key like 'trigger\_%') as phrases,
+                       string_agg(item, E'\n' order by position) filter (where key = 'key_elements') as elements
+                from jsonb_each(scenario.body)
+                cross join jsonb_array_elements_text(
+                    case jsonb_typeof(value) when 'array' then value else '[]' end
+                ) with ordinality as each (item, position)
+                where key in ('trigger_phrases', 'trigger_detection', 'key_elements')
+            ) as list
             where not exists (
                 select from character_ai_scenarios known
                 where known.character_id = style.character_id and known.scenario_name = left(scenario.name, 200));
