@@ -21,17 +21,16 @@ pub fn root() -> Result<&'static Path> {
 /// A directory below [`root`], made if absent.
 pub fn subdir(name: &str) -> Result<PathBuf> {
     let dir = root()?.join(name);
-    fs::create_dir_all(&dir).context(|| format!("cannot create {}", dir.display()))?;
+    fs::create_dir_all(&dir).at("create", &dir)?;
     // Whatever the umask, servers that run as another user pass through here.
-    fs::set_permissions(&dir, Permissions::from_mode(0o755))
-        .context(|| format!("cannot open up {}", dir.display()))?;
+    fs::set_permissions(&dir, Permissions::from_mode(0o755)).at("open up", &dir)?;
     Ok(dir)
 }
 
 /// An exclusive lock between processes and threads, held until the file is dropped.
 pub fn lock(path: &Path) -> Result<File> {
-    let file = File::create(path).context(|| format!("cannot create {}", path.display()))?;
-    file.lock().context(|| format!("cannot lock {}", path.display()))?;
+    let file = File::create(path).at("create", path)?;
+    file.lock().at("lock", path)?;
     Ok(file)
 }
 
@@ -60,8 +59,8 @@ fn place() -> Result<PathBuf> {
 
 fn make(dir: &Path) -> Result<PathBuf> {
     fs::create_dir_all(dir).context(|| format!("cannot create the test servers' cache {}", dir.display()))?;
-    let dir = dir.canonicalize().context(|| format!("cannot resolve {}", dir.display()))?;
-    let found = fs::metadata(&dir).context(|| format!("cannot read {}", dir.display()))?;
+    let dir = dir.canonicalize().at("resolve", dir)?;
+    let found = fs::metadata(&dir).at("read", &dir)?;
     // Programs are run from here, so nobody else may have put them there.
     if found.uid() != effective_uid() {
         return Err(Error::new(format!(
@@ -71,12 +70,10 @@ fn make(dir: &Path) -> Result<PathBuf> {
             effective_uid()
         )));
     }
-    fs::set_permissions(&dir, Permissions::from_mode(0o755))
-        .context(|| format!("cannot open up {}", dir.display()))?;
+    fs::set_permissions(&dir, Permissions::from_mode(0o755)).at("open up", &dir)?;
     if server_user().is_some() {
         for ancestor in dir.ancestors() {
-            let mode =
-                fs::metadata(ancestor).context(|| format!("cannot read {}", ancestor.display()))?.mode();
+            let mode = fs::metadata(ancestor).at("read", ancestor)?.mode();
             if mode & 0o001 == 0 {
                 return Err(Error::new(format!(
                     "root's test servers run as another user, who cannot enter {}; set TANDEM_TEST_CACHE to a directory that all can reach",

@@ -1,6 +1,7 @@
 //! What went wrong, as one text: finding, expectation and remedy.
 
 use std::fmt;
+use std::path::Path;
 
 /// Why a server could not be had. `Debug` prints the text as well, so that `unwrap` in a test is readable.
 pub struct Error(String);
@@ -31,6 +32,14 @@ impl std::error::Error for Error {}
 /// Says what was being done when an error came.
 pub(crate) trait Context<T> {
     fn context(self, doing: impl FnOnce() -> String) -> Result<T>;
+
+    /// "cannot `verb` `path`"
+    fn at(self, verb: &str, path: &Path) -> Result<T>
+    where
+        Self: Sized,
+    {
+        self.context(|| format!("cannot {verb} {}", path.display()))
+    }
 }
 
 impl<T, E: fmt::Display> Context<T> for std::result::Result<T, E> {

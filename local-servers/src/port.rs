@@ -23,18 +23,31 @@ pub fn take(wanted: Option<u16>) -> Result<Port> {
 const FIRST: u16 = 15_000;
 const COUNT: u16 = 16_000;
 
-/// Leases a free port.
-pub fn lease() -> Result<Port> {
+fn lease() -> Result<Port> {
     let ports = cache::subdir("ports")?;
     let clock = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |d| d.subsec_nanos());
     let start = clock.wrapping_mul(31).wrapping_add(std::process::id()) / 7;
     for step in 0..COUNT {
         let number = FIRST + ((start + u32::from(step)) % u32::from(COUNT)) as u16;
         let path = ports.join(number.to_string());
-        let lease = File::create(&path).context(|| format!("cannot create {}", path.display()))?;
+        let lease = File::create(&path).at("create", &path)?;
         if lease.try_lock().is_ok() && TcpListener::bind((Ipv4Addr::LOCALHOST, number)).is_ok() {
             return Ok(Port { number, _lease: Some(lease) });
         }
     }
     Err(Error::new(format!("no free port from {FIRST} to {} on 127.0.0.1", FIRST + COUNT - 1)))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_leased_port_is_nobody_elses() {
+        let leases: Vec<Port> = (0..50).map(|_| take(None).unwrap()).collect();
+        let mut numbers: Vec<u16> = leases.iter().map(|port| port.number).collect();
+        numbers.sort_unstable();
+        numbers.dedup();
+        assert_eq!(numbers.len(), leases.len());
+    }
 }

@@ -3,7 +3,6 @@
 use std::collections::BTreeMap;
 use std::fs;
 use std::future::Future;
-use std::ops::Deref;
 use std::path::{Path, PathBuf};
 use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
@@ -16,8 +15,8 @@ use url::Url;
 
 use crate::error::{Context, Error, Result};
 use crate::package::Package;
-use crate::port::{self, Port};
-use crate::process::{self, Instance, Launch};
+use crate::port;
+use crate::process::{self, Instance, Launch, Process};
 use crate::shared::{self, Membership};
 use crate::{cache, random_password, unique_name};
 
@@ -113,20 +112,15 @@ impl Postgres {
         if let Some(membership) = joined.get(&version) {
             return Ok(membership.state.clone());
         }
-        let options =
-            PostgresOptions { version, conf: vec!["max_connections = 300".into()], ..Default::default() };
-        let membership = shared::join(
-            &format!("postgres-{}", version.major()),
-            |running: &Postgres| running.ping().is_ok(),
-            |dir, users| {
-                let started = PostgresProcess::start(dir.into(), options, |launch| {
-                    Instance::shared(dir.into(), users, shared::LINGER, launch)
-                })?;
-                let server = started.server.clone();
-                started.instance.detach();
-                Ok(server)
-            },
-        )?;
+        let alive = |running: &Postgres| running.ping().is_ok();
+        let membership = shared::join(&format!("postgres-{}", version.major()), alive, |dir, users| {
+            let conf = vec!["max_connections = 300".into()];
+            let options = PostgresOptions { version, conf, ..Default::default() };
+            let instance = |launch| Instance::shared(dir.into(), users, shared::LINGER, launch);
+            let Process { server, instance, .. } = start(dir.into(), options, instance)?;
+            instance.detach();
+            Ok(server)
+        })?;
         let server = membership.state.clone();
         joined.insert(version, membership);
         Ok(server)
@@ -136,13 +130,13 @@ impl Postgres {
     ///
     /// # Errors
     /// As [`Postgres::shared`], and if an option is wrong: Postgres' log says so.
-    pub fn start(options: PostgresOptions) -> Result<PostgresProcess> {
+    pub fn start(options: PostgresOptions) -> Result<Process<Postgres>> {
         let dir = match &options.dir {
             Some(dir) => dir.clone(),
             None => cache::subdir("run")?.join(unique_name("pg")),
         };
         let keep = options.dir.is_some();
-        PostgresProcess::start(dir.clone(), options, |launch| Instance::private(dir, keep, launch))
+        start(dir.clone(), options, |launch| Instance::private(dir, keep, launch))
     }
 
     /// The superuser's URL of a database of this server. Without parameters, except those of `TANDEM_TEST_DATABASE_URL`.
@@ -243,126 +237,51 @@ pub struct PostgresOptions {
     pub conf: Vec<String>,
     /// Lines of pg_hba.conf, before `host all all … scram-sha-256`. The superuser can always use the Unix socket.
     pub hba: Vec<String>,
-    /// Certificate and key, as PEM text: TLS is offered.
-    pub tls: Option<(String, String)>,
+    /// Certificate and key, such as [`tls::CERTIFICATE`](crate::tls::CERTIFICATE): TLS is offered.
+    pub tls: Option<(&'static str, &'static str)>,
     /// Instead of a free one.
     pub port: Option<u16>,
     /// Keep the server's files here and go on with what is there. The user `nobody` must be able to enter if this is root.
     pub dir: Option<PathBuf>,
 }
 
-/// A server of one's own; ends with the value. Dereferences to [`Postgres`].
-#[derive(Debug)]
-pub struct PostgresProcess {
-    server: Postgres,
-    instance: Instance,
-    _port: Port,
+fn start(
+    dir: PathBuf,
+    options: PostgresOptions,
+    instance: impl FnOnce(Launch) -> Result<Instance>,
+) -> Result<Process<Postgres>> {
+    let bin = options.version.package().obtain()?.join("native/bin");
+    process::make_dir(&dir)?;
+    if dir.as_os_str().len() > 85 {
+        return Err(Error::new(format!(
+            "{} is too long for a Unix socket's path; set TANDEM_TEST_CACHE to a shorter directory",
+            dir.display()
+        )));
+    }
+    let dir_text = dir.to_str().ok_or_else(|| Error::new(format!("{} is not UTF-8", dir.display())))?;
+    let port = port::take(options.port)?;
+    let mut instance = instance(Launch {
+        program: bin.join("postgres"),
+        args: vec!["-D".into(), format!("{dir_text}/data"), "-p".into(), port.number.to_string()],
+        env: vec![("TZ".into(), "UTC".into())],
+        stop: libc::SIGINT,
+        quick_stop: libc::SIGQUIT,
+    })?;
+    let password = init(&dir, &bin)?;
+    configure(&dir, dir_text, &options)?;
+    instance.launch()?;
+    let url = format!("postgresql://postgres:{password}@127.0.0.1:{}", port.number);
+    let url = Url::parse(&url).context(|| "the password does not fit into a URL".into())?;
+    let server = Postgres { url, socket_dir: Some(dir) };
+    let mut process = Process { server, instance, ping: Postgres::ping, _ports: vec![port] };
+    process.wait_ready()?;
+    Ok(process)
 }
 
-impl Deref for PostgresProcess {
-    type Target = Postgres;
-
-    fn deref(&self) -> &Postgres {
-        &self.server
-    }
-}
-
-impl PostgresProcess {
-    fn start(
-        dir: PathBuf,
-        options: PostgresOptions,
-        instance: impl FnOnce(Launch) -> Result<Instance>,
-    ) -> Result<PostgresProcess> {
-        let bin = options.version.package().obtain()?.join("native/bin");
-        process::make_dir(&dir)?;
-        let port = port::take(options.port)?;
-        if dir.as_os_str().len() > 85 {
-            return Err(Error::new(format!(
-                "{} is too long for a Unix socket's path; set TANDEM_TEST_CACHE to a shorter directory",
-                dir.display()
-            )));
-        }
-        let dir_text = dir.to_str().ok_or_else(|| Error::new(format!("{} is not UTF-8", dir.display())))?;
-        let launch = Launch {
-            program: bin.join("postgres"),
-            args: vec!["-D".into(), format!("{dir_text}/data"), "-p".into(), port.number.to_string()],
-            env: vec![("TZ".into(), "UTC".into())],
-            quick_stop: libc::SIGQUIT,
-        };
-        let mut instance = instance(launch)?;
-        let password = init(&dir, &bin)?;
-        configure(&dir, dir_text, &options)?;
-        instance.launch()?;
-        let mut url = Url::parse("postgresql://postgres@127.0.0.1").context(|| "URL".into())?;
-        let _ = url.set_port(Some(port.number));
-        let _ = url.set_password(Some(&password));
-        let server = Postgres { url, socket_dir: Some(dir) };
-        let mut process = PostgresProcess { server, instance, _port: port };
-        process.wait_ready()?;
-        Ok(process)
-    }
-
-    /// Ends it as an operator would (`pg_ctl stop -m fast`) and waits.
-    pub fn stop(&mut self) -> Result<()> {
-        self.instance.stop(libc::SIGINT)
-    }
-
-    /// Kills all of its processes at once; the next start recovers.
-    pub fn kill9(&mut self) -> Result<()> {
-        self.instance.kill()
-    }
-
-    /// Starts it again on its port with its data, stopping it first if it runs, and waits until it is ready.
-    pub fn restart(&mut self) -> Result<()> {
-        self.stop()?;
-        self.launch()?;
-        self.wait_ready()
-    }
-
-    /// Starts it again without waiting, after [`stop`](Self::stop) or [`kill9`](Self::kill9).
-    pub fn launch(&mut self) -> Result<()> {
-        self.instance.launch()
-    }
-
-    /// Waits until the superuser can log in over the Unix socket.
-    ///
-    /// # Errors
-    /// If the server ended instead; with the end of its log.
-    pub fn wait_ready(&mut self) -> Result<()> {
-        let server = &self.server;
-        self.instance.wait_ready(|| server.ping())
-    }
-
-    /// Stops all of its processes (SIGSTOP): connections are still accepted by the kernel, and nothing answers.
-    pub fn pause(&self) -> Result<()> {
-        self.instance.signal(libc::SIGSTOP, true)
-    }
-
-    /// Lets it go on after [`pause`](Self::pause).
-    pub fn cont(&self) -> Result<()> {
-        self.instance.signal(libc::SIGCONT, true)
-    }
-
-    /// Sends a signal (a number of signal(7)) to the postmaster: SIGTERM for a smart shutdown, SIGHUP to reload.
-    pub fn signal(&self, signal: i32) -> Result<()> {
-        self.instance.signal(signal, false)
-    }
-
-    /// The postmaster's process id while it runs.
-    pub fn pid(&self) -> Option<i32> {
-        self.instance.pid()
-    }
-
+impl Process<Postgres> {
     /// `PGDATA`: a test may add `standby.signal` or edit `pg_hba.conf` here.
     pub fn data_dir(&self) -> PathBuf {
-        self.instance.dir().join("data")
-    }
-
-    /// What the server has logged.
-    pub fn log(&self) -> String {
-        fs::read(self.instance.dir().join("log"))
-            .map(|b| String::from_utf8_lossy(&b).into_owned())
-            .unwrap_or_default()
+        self.dir().join("data")
     }
 }
 
@@ -370,7 +289,7 @@ impl PostgresProcess {
 fn init(dir: &Path, bin: &Path) -> Result<String> {
     let file = dir.join("password");
     if dir.join("data/PG_VERSION").exists() {
-        return fs::read_to_string(&file).context(|| format!("cannot read {}", file.display()));
+        return fs::read_to_string(&file).at("read", &file);
     }
     let password = random_password()?;
     process::write_file(&file, &password)?;
@@ -379,7 +298,7 @@ fn init(dir: &Path, bin: &Path) -> Result<String> {
         .args(["--encoding=UTF8", "--locale=C", "--no-sync", "--no-instructions"])
         .env("TZ", "UTC")
         .status()
-        .context(|| format!("cannot run {}", bin.join("initdb").display()))?;
+        .at("run", &bin.join("initdb"))?;
     if !status.success() {
         let log = fs::read_to_string(dir.join("log")).unwrap_or_default();
         return Err(Error::new(format!("initdb failed ({status}):\n{log}")));
@@ -400,7 +319,7 @@ fn configure(dir: &Path, dir_text: &str, options: &PostgresOptions) -> Result<()
     if !options.durable {
         conf.extend(["fsync = off", "full_page_writes = off"].map(String::from));
     }
-    if let Some((certificate, key)) = &options.tls {
+    if let Some((certificate, key)) = options.tls {
         process::write_file(&data.join("server.crt"), certificate)?;
         process::write_file(&data.join("server.key"), key)?;
         conf.push("ssl = on".into());
@@ -415,7 +334,7 @@ fn configure(dir: &Path, dir_text: &str, options: &PostgresOptions) -> Result<()
     hba.push("host replication all all scram-sha-256");
     process::write_file(&data.join("pg_hba.conf"), &(hba.join("\n") + "\n"))?;
     let main = data.join("postgresql.conf");
-    let text = fs::read_to_string(&main).context(|| format!("cannot read {}", main.display()))?;
+    let text = fs::read_to_string(&main).at("read", &main)?;
     let include = "include = 'tandem.conf'\n";
     if text.ends_with(include) { Ok(()) } else { process::write_file(&main, &(text + include)) }
 }

@@ -1,4 +1,4 @@
-//! One server process in its own directory, which ends with whoever started it.
+//! A server process in its own directory, which ends with whoever started it.
 //!
 //! The directory is the server's identity: it is in the command line, and the file `pid` in it is written by the
 //! process that becomes the server. So a process is known to be this server even after its parent was killed, and
@@ -6,6 +6,7 @@
 
 use std::fs::{self, File, Permissions};
 use std::io::Write;
+use std::ops::Deref;
 use std::os::unix::fs::{PermissionsExt, chown};
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
@@ -15,6 +16,7 @@ use std::time::{Duration, Instant};
 
 use crate::cache;
 use crate::error::{Context, Error, Result};
+use crate::port::Port;
 
 /// Longest wait for a server to get ready or to end; the machine may be busy with many.
 pub const PATIENCE: Duration = Duration::from_secs(90);
@@ -26,8 +28,93 @@ pub struct Launch {
     pub program: PathBuf,
     pub args: Vec<String>,
     pub env: Vec<(String, String)>,
-    /// Ends it at once and in order.
+    /// The signal by which an operator ends it.
+    pub stop: i32,
+    /// The signal that ends it at once.
     pub quick_stop: i32,
+}
+
+/// A server of one's own; ends with the value. Dereferences to [`Postgres`](crate::Postgres) or
+/// [`Qdrant`](crate::Qdrant).
+#[derive(Debug)]
+pub struct Process<S> {
+    pub(crate) server: S,
+    pub(crate) instance: Instance,
+    pub(crate) ping: fn(&S) -> Result<()>,
+    /// Keeps the ports from others while the server is stopped.
+    pub(crate) _ports: Vec<Port>,
+}
+
+impl<S> Deref for Process<S> {
+    type Target = S;
+
+    fn deref(&self) -> &S {
+        &self.server
+    }
+}
+
+impl<S> Process<S> {
+    /// Ends it as an operator would (`pg_ctl stop -m fast`; SIGTERM for Qdrant) and waits. Its files stay.
+    pub fn stop(&mut self) -> Result<()> {
+        self.instance.stop(self.instance.launch.stop)
+    }
+
+    /// Kills all of its processes at once, as a power cut would; the next start recovers.
+    pub fn kill9(&mut self) -> Result<()> {
+        self.instance.kill()
+    }
+
+    /// Starts it again on its ports with its data, stopping it first if it runs, and waits until it is ready.
+    pub fn restart(&mut self) -> Result<()> {
+        self.stop()?;
+        self.launch()?;
+        self.wait_ready()
+    }
+
+    /// Starts it again without waiting, after [`stop`](Self::stop) or [`kill9`](Self::kill9).
+    pub fn launch(&mut self) -> Result<()> {
+        self.instance.launch()
+    }
+
+    /// Waits until it is ready: the superuser can log in, or `/readyz` says so and the gRPC port accepts.
+    ///
+    /// # Errors
+    /// If the server ended instead; with the end of its log.
+    pub fn wait_ready(&mut self) -> Result<()> {
+        let (server, ping) = (&self.server, self.ping);
+        self.instance.wait_ready(|| ping(server))
+    }
+
+    /// Stops all of its processes (SIGSTOP): the kernel still accepts connections, and nothing answers.
+    pub fn pause(&self) -> Result<()> {
+        self.instance.signal(libc::SIGSTOP, true)
+    }
+
+    /// Lets it go on after [`pause`](Self::pause).
+    pub fn cont(&self) -> Result<()> {
+        self.instance.signal(libc::SIGCONT, true)
+    }
+
+    /// Sends a signal (a number of signal(7)) to the main process: to Postgres SIGTERM for a smart shutdown, SIGHUP to
+    /// reload.
+    pub fn signal(&self, signal: i32) -> Result<()> {
+        self.instance.signal(signal, false)
+    }
+
+    /// The main process' id while it runs.
+    pub fn pid(&self) -> Option<i32> {
+        self.instance.child.as_ref().map(pid_of)
+    }
+
+    /// Its directory: `data/` (Postgres), `storage/` and `snapshots/` (Qdrant), `log`.
+    pub fn dir(&self) -> &Path {
+        &self.instance.dir
+    }
+
+    /// What it has logged.
+    pub fn log(&self) -> String {
+        self.instance.log()
+    }
 }
 
 /// A server's directory, and its process while it runs.
@@ -64,7 +151,7 @@ impl Instance {
             .arg(&self.launch.program)
             .args(&self.launch.args)
             .envs(self.launch.env.iter().map(|(k, v)| (k, v)));
-        let child = command.spawn().context(|| format!("cannot start {}", self.launch.program.display()))?;
+        let child = command.spawn().at("start", &self.launch.program)?;
         self.child = Some(child);
         Ok(())
     }
@@ -131,14 +218,13 @@ impl Instance {
         while children.iter().any(|p| running(*p)) && Instant::now() < deadline {
             sleep(POLL);
         }
+        release_shared_memory(&self.dir);
         Ok(())
     }
 
     /// Sends `signal` to the server's process, or with `children` to all of its processes.
     pub fn signal(&self, signal: i32, children: bool) -> Result<()> {
-        let pid = self
-            .pid()
-            .ok_or_else(|| Error::new(format!("the server in {} does not run", self.dir.display())))?;
+        let pid = pid_of(self.child.as_ref().ok_or_else(|| self.not_running())?);
         if children {
             family(pid).into_iter().for_each(|p| send(p, signal));
         } else {
@@ -147,18 +233,9 @@ impl Instance {
         Ok(())
     }
 
-    pub fn pid(&self) -> Option<i32> {
-        self.child.as_ref().map(pid_of)
-    }
-
-    pub fn dir(&self) -> &Path {
-        &self.dir
-    }
-
     fn exited(&mut self) -> Result<Option<ExitStatus>> {
-        let Some(child) = &mut self.child else {
-            return Err(Error::new(format!("the server in {} does not run", self.dir.display())));
-        };
+        let not_running = self.not_running();
+        let child = self.child.as_mut().ok_or(not_running)?;
         let status = child.try_wait().context(|| "cannot ask for the server's exit status".into())?;
         if status.is_some() {
             self.child = None;
@@ -166,12 +243,20 @@ impl Instance {
         Ok(status)
     }
 
+    fn not_running(&self) -> Error {
+        Error::new(format!("the server in {} does not run", self.dir.display()))
+    }
+
+    fn log(&self) -> String {
+        fs::read(self.dir.join("log"))
+            .map(|text| String::from_utf8_lossy(&text).into_owned())
+            .unwrap_or_default()
+    }
+
     fn log_tail(&self) -> String {
-        let log = self.dir.join("log");
-        let text = fs::read(&log).unwrap_or_default();
-        let text = String::from_utf8_lossy(&text);
-        let lines: Vec<&str> = text.lines().collect();
-        format!("The end of {}:\n{}", log.display(), lines[lines.len().saturating_sub(20)..].join("\n"))
+        let log = self.log();
+        let lines: Vec<&str> = log.lines().collect();
+        format!("Its log ends:\n{}", lines[lines.len().saturating_sub(20)..].join("\n"))
     }
 }
 
@@ -194,17 +279,15 @@ impl Drop for Instance {
 
 /// Makes a directory that only the server's user and we can read.
 pub fn make_dir(dir: &Path) -> Result<()> {
-    fs::create_dir_all(dir).context(|| format!("cannot create {}", dir.display()))?;
-    fs::set_permissions(dir, Permissions::from_mode(0o700))
-        .context(|| format!("cannot close {}", dir.display()))?;
+    fs::create_dir_all(dir).at("create", dir)?;
+    fs::set_permissions(dir, Permissions::from_mode(0o700)).at("close", dir)?;
     give(dir)
 }
 
 /// Writes a file in a server's directory that only the server's user and we can read.
 pub fn write_file(path: &Path, text: &str) -> Result<()> {
-    fs::write(path, text).context(|| format!("cannot write {}", path.display()))?;
-    fs::set_permissions(path, Permissions::from_mode(0o600))
-        .context(|| format!("cannot close {}", path.display()))?;
+    fs::write(path, text).at("write", path)?;
+    fs::set_permissions(path, Permissions::from_mode(0o600)).at("close", path)?;
     give(path)
 }
 
@@ -219,12 +302,8 @@ fn give(path: &Path) -> Result<()> {
 /// A command as the server's user, in its directory, logging there, with nothing of our environment but the path.
 pub fn server_command(program: impl AsRef<std::ffi::OsStr>, dir: &Path) -> Result<Command> {
     let path = dir.join("log");
-    let log = File::options()
-        .create(true)
-        .append(true)
-        .open(&path)
-        .context(|| format!("cannot open {}", path.display()))?;
-    let again = log.try_clone().context(|| format!("cannot share {}", path.display()))?;
+    let log = File::options().create(true).append(true).open(&path).at("open", &path)?;
+    let again = log.try_clone().at("share", &path)?;
     let mut command = Command::new(program);
     command
         .current_dir(dir)
@@ -252,9 +331,20 @@ pub fn clear(dir: &Path) -> Result<()> {
         sleep(POLL);
     }
     if dir.exists() {
-        fs::remove_dir_all(dir).context(|| format!("cannot remove {}", dir.display()))?;
+        fs::remove_dir_all(dir).at("remove", dir)?;
     }
     Ok(())
+}
+
+/// Frees the System V segment by which Postgres guards its data directory: it survives a kill, but no power cut.
+fn release_shared_memory(dir: &Path) {
+    // The seventh line has the segment's key and id. A Postgres that ended in order has removed the file.
+    let file = fs::read_to_string(dir.join("data/postmaster.pid")).unwrap_or_default();
+    let id = file.lines().nth(6).and_then(|line| line.split_whitespace().nth(1)?.parse().ok());
+    if let Some(id) = id {
+        // SAFETY: removing a segment by its id takes no pointer; it fails harmlessly if there is none or it is not ours.
+        unsafe { libc::shmctl(id, libc::IPC_RMID, std::ptr::null_mut()) };
+    }
 }
 
 fn server_in(dir: &Path) -> Option<i32> {

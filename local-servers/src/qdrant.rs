@@ -1,10 +1,8 @@
 //! Private Qdrant servers.
 
 use std::collections::BTreeMap;
-use std::fs;
 use std::io::{Read, Write};
 use std::net::{TcpStream, ToSocketAddrs};
-use std::ops::Deref;
 use std::path::PathBuf;
 use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
@@ -14,8 +12,8 @@ use url::Url;
 
 use crate::error::{Context, Error, Result};
 use crate::package::Package;
-use crate::port::{self, Port};
-use crate::process::{self, Instance, Launch};
+use crate::port;
+use crate::process::{self, Instance, Launch, Process};
 use crate::shared::{self, Membership};
 use crate::{cache, unique_name};
 
@@ -91,20 +89,7 @@ impl Qdrant {
         if let Some(membership) = joined.get(&version) {
             return Ok(membership.state.clone());
         }
-        let membership = shared::join(
-            &format!("qdrant-{}", version.as_str()),
-            |running: &Qdrant| running.ping().is_ok(),
-            |dir, users| {
-                let started = QdrantProcess::start(
-                    dir.into(),
-                    QdrantOptions { version, ..Default::default() },
-                    |launch| Instance::shared(dir.into(), users, shared::LINGER, launch),
-                )?;
-                let server = started.server.clone();
-                started.instance.detach();
-                Ok(server)
-            },
-        )?;
+        let membership = join(&format!("qdrant-{}", version.as_str()), version, shared::LINGER)?;
         let server = membership.state.clone();
         joined.insert(version, membership);
         Ok(server)
@@ -114,13 +99,13 @@ impl Qdrant {
     ///
     /// # Errors
     /// As [`Qdrant::shared`], and if an option is wrong: Qdrant's log says so.
-    pub fn start(options: QdrantOptions) -> Result<QdrantProcess> {
+    pub fn start(options: QdrantOptions) -> Result<Process<Qdrant>> {
         let dir = match &options.dir {
             Some(dir) => dir.clone(),
             None => cache::subdir("run")?.join(unique_name("qdrant")),
         };
         let keep = options.dir.is_some();
-        QdrantProcess::start(dir.clone(), options, |launch| Instance::private(dir, keep, launch))
+        start(dir.clone(), options, |launch| Instance::private(dir, keep, launch))
     }
 
     fn elsewhere(text: &str, api_key: Option<String>) -> Result<Qdrant> {
@@ -155,6 +140,11 @@ impl Qdrant {
 
     pub fn api_key(&self) -> Option<&str> {
         self.api_key.as_deref()
+    }
+
+    /// The same server for a caller with another key, or none.
+    pub fn with_api_key(&self, api_key: Option<&str>) -> Qdrant {
+        Qdrant { api_key: api_key.map(String::from), ..self.clone() }
     }
 
     /// One REST call with a JSON body: `rest("PUT", "/collections/x", r#"{"vectors":{"size":4,"distance":"Dot"}}"#)`.
@@ -209,8 +199,8 @@ pub struct QdrantOptions {
     pub version: QdrantVersion,
     /// Callers must send it.
     pub api_key: Option<String>,
-    /// Certificate and key, as PEM text: both ports speak TLS.
-    pub tls: Option<(String, String)>,
+    /// Certificate and key, such as [`tls::CERTIFICATE`](crate::tls::CERTIFICATE): both ports speak TLS.
+    pub tls: Option<(&'static str, &'static str)>,
     /// Further settings: `("QDRANT__STORAGE__…", "…")`. They win over this crate's.
     pub env: Vec<(String, String)>,
     /// YAML text of a configuration file.
@@ -222,128 +212,116 @@ pub struct QdrantOptions {
     pub dir: Option<PathBuf>,
 }
 
-/// A server of one's own; ends with the value. Dereferences to [`Qdrant`].
-#[derive(Debug)]
-pub struct QdrantProcess {
-    server: Qdrant,
-    instance: Instance,
-    _ports: [Port; 2],
+fn join(name: &str, version: QdrantVersion, linger: Duration) -> Result<Membership<Qdrant>> {
+    let alive = |running: &Qdrant| running.ping().is_ok();
+    shared::join(name, alive, |dir, users| {
+        let options = QdrantOptions { version, ..Default::default() };
+        let instance = |launch| Instance::shared(dir.into(), users, linger, launch);
+        let Process { server, instance, .. } = start(dir.into(), options, instance)?;
+        instance.detach();
+        Ok(server)
+    })
 }
 
-impl Deref for QdrantProcess {
-    type Target = Qdrant;
-
-    fn deref(&self) -> &Qdrant {
-        &self.server
+fn start(
+    dir: PathBuf,
+    options: QdrantOptions,
+    instance: impl FnOnce(Launch) -> Result<Instance>,
+) -> Result<Process<Qdrant>> {
+    let program = options.version.package().obtain()?.join("bin/qdrant");
+    process::make_dir(&dir)?;
+    let (grpc, http) = (port::take(options.grpc_port)?, port::take(options.http_port)?);
+    let file = |name: &str| dir.join(name).display().to_string();
+    process::write_file(&dir.join("config.yaml"), &options.config)?;
+    let mut env: Vec<(String, String)> = [
+        ("SERVICE__HOST", "127.0.0.1".to_owned()),
+        ("SERVICE__HTTP_PORT", http.number.to_string()),
+        ("SERVICE__GRPC_PORT", grpc.number.to_string()),
+        ("STORAGE__STORAGE_PATH", file("storage")),
+        ("STORAGE__SNAPSHOTS_PATH", file("snapshots")),
+        ("TELEMETRY_DISABLED", "true".to_owned()),
+    ]
+    .map(|(name, value)| (format!("QDRANT__{name}"), value))
+    .into();
+    if let Some(key) = &options.api_key {
+        env.push(("QDRANT__SERVICE__API_KEY".into(), key.clone()));
     }
+    if let Some((certificate, key)) = options.tls {
+        process::write_file(&dir.join("cert.pem"), certificate)?;
+        process::write_file(&dir.join("key.pem"), key)?;
+        env.push(("QDRANT__SERVICE__ENABLE_TLS".into(), "true".into()));
+        env.push(("QDRANT__TLS__CERT".into(), file("cert.pem")));
+        env.push(("QDRANT__TLS__KEY".into(), file("key.pem")));
+    }
+    env.extend(options.env);
+    let launch = Launch {
+        program,
+        args: vec!["--config-path".into(), file("config.yaml")],
+        env,
+        stop: libc::SIGTERM,
+        quick_stop: libc::SIGKILL,
+    };
+    let server = Qdrant {
+        scheme: if options.tls.is_some() { "https" } else { "http" }.into(),
+        host: "127.0.0.1".into(),
+        grpc_port: grpc.number,
+        http_port: http.number,
+        api_key: options.api_key,
+    };
+    let mut process =
+        Process { server, instance: instance(launch)?, ping: Qdrant::ping, _ports: vec![grpc, http] };
+    process.launch()?;
+    process.wait_ready()?;
+    Ok(process)
 }
 
-impl QdrantProcess {
-    fn start(
-        dir: PathBuf,
-        options: QdrantOptions,
-        instance: impl FnOnce(Launch) -> Result<Instance>,
-    ) -> Result<QdrantProcess> {
-        let program = options.version.package().obtain()?.join("bin/qdrant");
-        process::make_dir(&dir)?;
-        let (grpc, http) = (port::take(options.grpc_port)?, port::take(options.http_port)?);
-        let file = |name: &str| dir.join(name).display().to_string();
-        process::write_file(&dir.join("config.yaml"), &options.config)?;
-        let mut env: Vec<(String, String)> = [
-            ("SERVICE__HOST", "127.0.0.1".to_owned()),
-            ("SERVICE__HTTP_PORT", http.number.to_string()),
-            ("SERVICE__GRPC_PORT", grpc.number.to_string()),
-            ("STORAGE__STORAGE_PATH", file("storage")),
-            ("STORAGE__SNAPSHOTS_PATH", file("snapshots")),
-            ("TELEMETRY_DISABLED", "true".to_owned()),
-        ]
-        .map(|(name, value)| (format!("QDRANT__{name}"), value))
-        .into();
-        if let Some(key) = &options.api_key {
-            env.push(("QDRANT__SERVICE__API_KEY".into(), key.clone()));
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_shared_server_ends_after_its_last_user() {
+        let (name, version) = (unique_name("shared"), QdrantVersion::default());
+        let join = || join(&name, version, Duration::from_secs(1)).unwrap();
+        let (one, two) = (join(), join());
+        assert_eq!(one.state.grpc_port, two.state.grpc_port);
+        drop(one);
+        // Longer than the keeper waits: a user that is left keeps the server.
+        std::thread::sleep(Duration::from_secs(4));
+        two.state.ping().unwrap();
+        let dir = cache::root().unwrap().join("shared").join(&name);
+        let server = two.state.clone();
+        drop(two);
+        while dir.join("server").exists() {
+            std::thread::sleep(Duration::from_millis(20));
         }
-        if let Some((certificate, key)) = &options.tls {
-            process::write_file(&dir.join("cert.pem"), certificate)?;
-            process::write_file(&dir.join("key.pem"), key)?;
-            env.push(("QDRANT__SERVICE__ENABLE_TLS".into(), "true".into()));
-            env.push(("QDRANT__TLS__CERT".into(), file("cert.pem")));
-            env.push(("QDRANT__TLS__KEY".into(), file("key.pem")));
+        assert!(server.ping().is_err());
+        let again = join();
+        again.state.ping().unwrap();
+        drop(again);
+        while dir.join("server").exists() {
+            std::thread::sleep(Duration::from_millis(20));
         }
-        env.extend(options.env);
-        let launch = Launch {
-            program,
-            args: vec!["--config-path".into(), file("config.yaml")],
-            env,
-            quick_stop: libc::SIGKILL,
-        };
-        let server = Qdrant {
-            scheme: if options.tls.is_some() { "https" } else { "http" }.into(),
-            host: "127.0.0.1".into(),
-            grpc_port: grpc.number,
-            http_port: http.number,
-            api_key: options.api_key,
-        };
-        let mut process = QdrantProcess { server, instance: instance(launch)?, _ports: [grpc, http] };
-        process.launch()?;
-        process.wait_ready()?;
-        Ok(process)
+        std::fs::remove_dir_all(dir).unwrap();
     }
 
-    /// Ends it as an operator would (SIGTERM) and waits.
-    pub fn stop(&mut self) -> Result<()> {
-        self.instance.stop(libc::SIGTERM)
-    }
-
-    /// Kills it; the next start recovers.
-    pub fn kill9(&mut self) -> Result<()> {
-        self.instance.kill()
-    }
-
-    /// Starts it again on its ports with its data, stopping it first if it runs, and waits until it is ready.
-    pub fn restart(&mut self) -> Result<()> {
-        self.stop()?;
-        self.launch()?;
-        self.wait_ready()
-    }
-
-    /// Starts it again without waiting, after [`stop`](Self::stop) or [`kill9`](Self::kill9).
-    pub fn launch(&mut self) -> Result<()> {
-        self.instance.launch()
-    }
-
-    /// Waits until `/readyz` says so and the gRPC port accepts connections.
-    ///
-    /// # Errors
-    /// If the server ended instead; with the end of its log.
-    pub fn wait_ready(&mut self) -> Result<()> {
-        let server = &self.server;
-        self.instance.wait_ready(|| server.ping())
-    }
-
-    /// Stops the process (SIGSTOP): connections are still accepted by the kernel, and nothing answers.
-    pub fn pause(&self) -> Result<()> {
-        self.instance.signal(libc::SIGSTOP, true)
-    }
-
-    /// Lets it go on after [`pause`](Self::pause).
-    pub fn cont(&self) -> Result<()> {
-        self.instance.signal(libc::SIGCONT, true)
-    }
-
-    /// The process id while it runs.
-    pub fn pid(&self) -> Option<i32> {
-        self.instance.pid()
-    }
-
-    /// The directory with `storage/` and `snapshots/`.
-    pub fn dir(&self) -> PathBuf {
-        self.instance.dir().into()
-    }
-
-    /// What the server has logged.
-    pub fn log(&self) -> String {
-        fs::read(self.instance.dir().join("log"))
-            .map(|b| String::from_utf8_lossy(&b).into_owned())
-            .unwrap_or_default()
+    #[test]
+    fn a_shared_server_that_died_is_replaced() {
+        let (name, version) = (unique_name("shared"), QdrantVersion::default());
+        let join = || join(&name, version, Duration::from_secs(1)).unwrap();
+        let one = join();
+        let dir = cache::root().unwrap().join("shared").join(&name);
+        let pid = std::fs::read_to_string(dir.join("server/pid")).unwrap();
+        assert!(std::process::Command::new("kill").args(["-9", pid.trim()]).status().unwrap().success());
+        while one.state.ping().is_ok() {
+            std::thread::sleep(Duration::from_millis(5));
+        }
+        let two = join();
+        two.state.ping().unwrap();
+        drop((one, two));
+        while dir.join("server").exists() {
+            std::thread::sleep(Duration::from_millis(20));
+        }
+        std::fs::remove_dir_all(dir).unwrap();
     }
 }

@@ -17,7 +17,7 @@ pub const LINGER: Duration = Duration::from_secs(60);
 /// A shared server's description, and the lock that says that it is in use.
 pub struct Membership<S> {
     pub state: S,
-    pub _users: File,
+    _users: File,
 }
 
 /// Joins the shared server `name`: the running one if it is `alive`, else what `start` starts in the directory
@@ -32,14 +32,12 @@ pub fn join<S: Serialize + DeserializeOwned>(
             "the program flock (package util-linux) is not on PATH; shared test servers end by it",
         ));
     }
-    let home = cache::subdir("shared")?.join(name);
-    fs::create_dir_all(&home).context(|| format!("cannot create {}", home.display()))?;
-    fs::set_permissions(&home, std::os::unix::fs::PermissionsExt::from_mode(0o755))
-        .context(|| format!("cannot open up {}", home.display()))?;
+    cache::subdir("shared")?;
+    let home = cache::subdir(&format!("shared/{name}"))?;
     let users_path = home.join("users");
-    let users = File::create(&users_path).context(|| format!("cannot create {}", users_path.display()))?;
+    let users = File::create(&users_path).at("create", &users_path)?;
     // Waits out a keeper that is just ending the server.
-    users.lock_shared().context(|| format!("cannot lock {}", users_path.display()))?;
+    users.lock_shared().at("lock", &users_path)?;
     let _one_starts = cache::lock(&home.join("start.lock"))?;
     let dir = home.join("server");
     let state_path = dir.join("state.json");
