@@ -1,5 +1,7 @@
 //! The ordered versions in `migrations/` as plain data, and the pure functions that read them.
 
+pub mod sql;
+
 use crate::collection::Schema;
 use std::collections::BTreeMap;
 
