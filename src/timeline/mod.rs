@@ -1,8 +1,16 @@
 //! The ordered versions in `migrations/` as plain data, and the pure functions that read them.
 
+pub mod checksum;
+mod declaration;
+mod error;
+pub mod file;
 pub mod sql;
 
+pub use error::{Problem, TimelineError};
+pub use file::load;
+
 use crate::collection::Schema;
+use serde::Deserialize;
 use std::collections::BTreeMap;
 
 /// A version's number; any positive integer, dense or a timestamp.
@@ -27,12 +35,15 @@ pub struct Settings {
     pub ledger_schema: String,
     /// Other tools' ledger tables, which never belong to a catalog.
     pub adoption_tables: Vec<String>,
+    /// Is `alembic_version` updated to the revision that was proven?
+    pub adoption_mirror: bool,
     /// When the catalog is compared with the expected one.
     pub check: Check,
 }
 
 /// How often a run compares the whole catalog. The last version of a run is always checked before it commits.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Deserialize)]
+#[serde(rename_all = "kebab-case")]
 pub enum Check {
     /// After every version, inside its transaction.
     #[default]
@@ -45,7 +56,7 @@ pub enum Check {
 #[derive(Debug, Clone, PartialEq)]
 pub struct Version {
     pub number: Number,
-    /// The file name between the number and the first dot.
+    /// The file name between the number and the suffix, such as `.up.sql`.
     pub name: String,
     /// The application's release, such as `1.0.31`.
     pub release: Option<String>,
@@ -63,8 +74,15 @@ pub struct Version {
     pub archives: Vec<Archive>,
     /// Objects that real databases of this version may lack: kind (`functions`, `tables`, …) → names.
     pub optional: BTreeMap<String, Vec<String>>,
-    /// The TOML's text before variables are filled in, if the version has one.
-    pub toml: Option<String>,
+    pub toml: Option<TomlFile>,
+}
+
+/// A version's TOML as it is on disk, before variables are filled in.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct TomlFile {
+    /// For messages: the path as it was opened.
+    pub path: String,
+    pub text: String,
 }
 
 /// A SQL file as it is on disk.
@@ -96,7 +114,8 @@ pub struct Undeclared {
 }
 
 /// `[[fill]]`: data work of a version, where the value is missing.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+#[serde(deny_unknown_fields)]
 pub struct Fill {
     /// The vector name to fill.
     pub vector: String,
@@ -104,7 +123,8 @@ pub struct Fill {
 }
 
 /// Where a fill takes its values.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "lowercase")]
 pub enum FillSource {
     /// Another vector of the same point.
     Vector(String),
@@ -113,20 +133,13 @@ pub enum FillSource {
 }
 
 /// `[[archive]]`: rows that a version updates or deletes.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+#[serde(deny_unknown_fields)]
 pub struct Archive {
     pub table: String,
     /// A SQL condition; `None` keeps every row.
+    #[serde(rename = "where")]
     pub condition: Option<String>,
-}
-
-/// The two checksums of a version, hex SHA-256.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Checksums {
-    /// Over the bytes of `up` and the TOML.
-    pub raw: String,
-    /// Over the tokens: a changed comment, line ending or white space leaves it as it was.
-    pub normal: String,
 }
 
 impl Timeline {
@@ -148,5 +161,27 @@ impl Timeline {
             .filter(|v| v.number <= number)
             .find_map(|v| v.collections.as_deref())
             .unwrap_or_default()
+    }
+}
+
+impl CollectionDeclaration {
+    /// Is `match` a pattern, which only `--all-collections` may use?
+    pub fn is_pattern(&self) -> bool {
+        self.matching.contains('*')
+    }
+
+    /// Does `match` cover this name? `*` stands for any characters.
+    pub fn matches(&self, name: &str) -> bool {
+        let Some((prefix, rest)) = self.matching.split_once('*') else { return self.matching == name };
+        let Some(mut name) = name.strip_prefix(prefix) else { return false };
+        let mut parts: Vec<&str> = rest.split('*').collect();
+        let suffix = parts.pop().unwrap_or_default();
+        for part in parts {
+            match name.find(part) {
+                Some(at) => name = &name[at + part.len()..],
+                None => return false,
+            }
+        }
+        name.ends_with(suffix)
     }
 }
