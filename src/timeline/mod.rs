@@ -4,6 +4,7 @@ pub mod checksum;
 mod declaration;
 mod error;
 pub mod file;
+pub mod lint;
 pub mod sql;
 
 pub use error::{Problem, TimelineError};
