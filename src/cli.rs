@@ -1,1 +1,263 @@
-//! cli
+//! What the user typed, and nothing else: no look-ups, no defaults. [`crate::config`] resolves it.
+
+use crate::error::{Error, ExitCode};
+use crate::secret::Secret;
+use clap::error::{ContextKind, ContextValue, ErrorKind};
+use clap::{Args, Parser, Subcommand};
+use std::ffi::OsString;
+
+const AFTER_HELP: &str = "\
+Examples:
+  tandem run -- python bot.py            wait, upgrade both stores, become the bot
+  tandem plan --exit-code                exit 2 if the stores are behind this image
+  tandem verify --wait                   init container: wait until somebody else has migrated
+  tandem config                          which settings are in force and where each came from
+
+Settings: defaults < file (--config) < environment < flags.
+  Postgres     TANDEM_DATABASE_URL, else DATABASE_URL, else POSTGRES_HOST, _PORT, _USER, _PASSWORD, _DB,
+               else PGHOST, PGPORT, PGUSER, PGPASSWORD, PGDATABASE, PGSSLMODE, PGSSLROOTCERT
+  Qdrant       QDRANT_URL (none = a deployment without Qdrant), else QDRANT_HOST with QDRANT_GRPC_PORT;
+               QDRANT_API_KEY, QDRANT_TLS. tandem speaks gRPC: where only the REST port 6333 is named, it uses 6334
+  tandem       TANDEM_MIGRATIONS, TANDEM_TIMEOUT, TANDEM_LOCK_TIMEOUT, TANDEM_LOG_FORMAT, TANDEM_LOG_LEVEL,
+               TANDEM_ALL_COLLECTIONS, TANDEM_MISSING_DATABASE (fail, wait, create), TANDEM_AUTH_GRACE,
+               TANDEM_ON_REFUSAL (exit, hold), TANDEM_PROBE, TANDEM_CONFIG
+  NAME_FILE names a file that holds the value of NAME; NAME and NAME_FILE together are an error.
+
+Exit codes:
+    0  both stores are at the target     70  a bug in tandem
+    1  a step failed                     75  the lock was not obtained in time
+    2  changes pending                   76  refused: foreign, ahead, skewed
+   64  usage                             77  authentication, or a right is missing
+   65  bad timeline                      78  configuration
+   69  a store was unreachable          126, 127  the command cannot be executed, does not exist
+  130, 143  stopped by SIGINT, SIGTERM";
+
+/// The command line.
+#[derive(Debug, Clone, PartialEq, Eq, Parser)]
+#[command(
+    name = "tandem",
+    version,
+    about = "Waits for Postgres and Qdrant, proves and upgrades both along one timeline, then becomes your bot",
+    after_help = AFTER_HELP,
+    disable_help_subcommand = true
+)]
+pub struct Cli {
+    #[command(subcommand)]
+    pub command: Command,
+    #[command(flatten)]
+    pub flags: Flags,
+}
+
+/// What to do.
+#[derive(Debug, Clone, PartialEq, Eq, Subcommand)]
+pub enum Command {
+    /// Wait, bring both stores to the target, then become CMD
+    Run {
+        /// The command to become, after `--`
+        #[arg(last = true, required = true, value_name = "CMD")]
+        argv: Vec<OsString>,
+    },
+    /// The same without a command: for a Job or an init container
+    Migrate,
+    /// Wait until both stores answer, and change nothing
+    Wait,
+    /// Show what `run` would do
+    Plan {
+        /// Print JSON
+        #[arg(long)]
+        json: bool,
+        /// Exit with 2 if there is something to do
+        #[arg(long)]
+        exit_code: bool,
+    },
+    /// Show which state each store is in
+    Status {
+        /// Print JSON
+        #[arg(long)]
+        json: bool,
+    },
+    /// Succeed only if both stores are proven to be at the target
+    Verify {
+        /// Keep looking until they are, or until --timeout
+        #[arg(long)]
+        wait: bool,
+    },
+    /// Write the expected catalogs of the timeline, using an empty scratch database
+    Record,
+    /// Check the timeline's files, without any store
+    Lint,
+    /// Show the settings in force and where each came from; secrets are hidden
+    Config {
+        /// Print JSON
+        #[arg(long)]
+        json: bool,
+    },
+    /// Print the version
+    Version,
+}
+
+/// Flags that every command takes; each overrides the variable in its description.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Args)]
+pub struct Flags {
+    /// The timeline [TANDEM_MIGRATIONS, default ./migrations]
+    #[arg(long, global = true, value_name = "DIR")]
+    pub migrations: Option<String>,
+    /// postgres://user:password@host:port/database; others can read flags, so prefer [TANDEM_DATABASE_URL]
+    #[arg(long, global = true, value_name = "URL", value_parser = secret)]
+    pub database_url: Option<Secret>,
+    /// http://host:6334, https://host, or none [QDRANT_URL]
+    #[arg(long, global = true, value_name = "URL")]
+    pub qdrant_url: Option<String>,
+    /// How long to wait for both stores: 60s, 2m, 0 for no limit [TANDEM_TIMEOUT, default 60s]
+    #[arg(long, global = true, value_name = "TIME")]
+    pub timeout: Option<String>,
+    /// How long to wait for another instance that is migrating [TANDEM_LOCK_TIMEOUT, default 10m]
+    #[arg(long, global = true, value_name = "TIME")]
+    pub lock_timeout: Option<String>,
+    /// human or json, on standard error [TANDEM_LOG_FORMAT, default human]
+    #[arg(long, global = true, value_name = "FORMAT")]
+    pub log_format: Option<String>,
+    /// error, warn, info, debug, trace or off [TANDEM_LOG_LEVEL, default info]
+    #[arg(long, global = true, value_name = "LEVEL")]
+    pub log_level: Option<String>,
+    /// No colour, even on a terminal [NO_COLOR]
+    #[arg(long, global = true)]
+    pub no_color: bool,
+    /// Let `match` and `ensure` be patterns: manage every collection that fits [TANDEM_ALL_COLLECTIONS]
+    #[arg(long, global = true)]
+    pub all_collections: bool,
+    /// Settings in TOML [TANDEM_CONFIG]
+    #[arg(long, global = true, value_name = "FILE")]
+    pub config: Option<String>,
+}
+
+/// Why there is nothing to run: help was asked for, or the command line is wrong.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Declined {
+    /// Help or the version, for standard output.
+    Help(String),
+    /// A usage error with its text, for standard error.
+    Usage(String),
+}
+
+impl Declined {
+    /// The usage error in the form of every other failure: its first line.
+    pub fn error(text: &str) -> Error {
+        let first = text.lines().next().unwrap_or_default();
+        Error::new(ExitCode::Usage, first.strip_prefix("error: ").unwrap_or(first)).remedy("tandem --help")
+    }
+}
+
+fn secret(text: &str) -> Result<Secret, std::convert::Infallible> {
+    Ok(Secret::new(text))
+}
+
+/// Reads a command line; the first argument is the program's name.
+pub fn parse(args: impl IntoIterator<Item = OsString>) -> Result<Cli, Declined> {
+    Cli::try_parse_from(args).map_err(|error| {
+        let mut text = error.to_string();
+        // A URL in the wrong place would be quoted with the password in it.
+        if let Some(ContextValue::String(quoted)) = error.get(ContextKind::InvalidArg)
+            && quoted.contains("://")
+        {
+            text = text.replace(quoted.as_str(), "(a URL)");
+        }
+        match error.kind() {
+            ErrorKind::DisplayHelp | ErrorKind::DisplayVersion => Declined::Help(text),
+            _ => Declined::Usage(text),
+        }
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn read(line: &[&str]) -> Result<Cli, Declined> {
+        parse(std::iter::once("tandem").chain(line.iter().copied()).map(OsString::from))
+    }
+
+    #[test]
+    fn the_definition_is_consistent() {
+        use clap::CommandFactory;
+        Cli::command().debug_assert();
+    }
+
+    #[test]
+    fn run_takes_everything_after_the_dashes_as_the_command() {
+        let cli = read(&["run", "--timeout", "2m", "--", "bot", "--timeout", "5", "--", "x"]).unwrap();
+        assert_eq!(cli.flags.timeout.as_deref(), Some("2m"));
+        let argv = ["bot", "--timeout", "5", "--", "x"].map(OsString::from).to_vec();
+        assert_eq!(cli.command, Command::Run { argv });
+    }
+
+    #[test]
+    fn flags_may_stand_before_and_after_the_command() {
+        let before = read(&["--migrations", "m", "plan", "--json"]).unwrap();
+        let after = read(&["plan", "--json", "--migrations", "m"]).unwrap();
+        assert_eq!(before, after);
+        assert_eq!(before.command, Command::Plan { json: true, exit_code: false });
+    }
+
+    #[test]
+    fn wrong_command_lines_are_usage_errors() {
+        for line in [
+            &[][..],
+            &["run"],
+            &["run", "--"],
+            &["run", "bot"],
+            &["nonsense"],
+            &["--timeout"],
+            &["migrate", "--", "bot"],
+            &["plan", "--jsno"],
+        ] {
+            match read(line) {
+                Err(Declined::Usage(text)) => assert!(text.contains("--help"), "{line:?}: {text}"),
+                other => panic!("{line:?}: {other:?}"),
+            }
+        }
+    }
+
+    #[test]
+    fn a_url_in_the_wrong_place_is_not_quoted() {
+        for line in [
+            &["migrate", "postgres://u:canary@h/d"][..],
+            &["--database-urll=postgres://u:canary@h/d", "plan"],
+            &["plan", "--database-url", "postgres://u:canary@h/d", "postgres://u:canary@h/d"],
+        ] {
+            let result = read(line);
+            assert!(!format!("{result:?}").contains("canary"), "{result:?}");
+            assert!(matches!(result, Err(Declined::Usage(_))));
+        }
+        let cli = read(&["plan", "--database-url", "postgres://u:canary@h/d"]).unwrap();
+        assert!(!format!("{cli:?}").contains("canary"));
+    }
+
+    #[test]
+    fn help_and_version_are_no_errors() {
+        for line in [&["--help"][..], &["-h"], &["run", "--help"], &["--version"]] {
+            assert!(matches!(read(line), Err(Declined::Help(_))), "{line:?}");
+        }
+    }
+
+    #[test]
+    fn help_names_every_exit_code_and_every_flag() {
+        let Err(Declined::Help(text)) = read(&["--help"]) else { panic!("no help") };
+        for code in [0, 1, 2, 64, 65, 69, 70, 75, 76, 77, 78, 126, 127, 130, 143] {
+            assert!(text.contains(&code.to_string()), "{code}");
+        }
+        for flag in
+            ["--migrations", "--database-url", "--qdrant-url", "--timeout", "--config", "--all-collections"]
+        {
+            assert!(text.contains(flag), "{flag}");
+        }
+    }
+
+    #[test]
+    fn the_short_form_of_a_usage_error_is_one_line() {
+        let Err(Declined::Usage(text)) = read(&["run"]) else { panic!("no usage error") };
+        let error = Declined::error(&text);
+        assert_eq!(error.code, ExitCode::Usage);
+        assert!(!error.found.contains('\n') && !error.found.starts_with("error"), "{error}");
+    }
+}

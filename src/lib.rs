@@ -12,4 +12,6 @@ pub mod config;
 pub mod error;
 pub mod postgres;
 pub mod qdrant;
+pub mod secret;
+pub mod termination;
 pub mod timeline;
