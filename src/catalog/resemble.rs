@@ -1,0 +1,168 @@
+//! Which version a catalog looks like: counts for every version at once.
+
+use super::{Catalog, Expected, Object, ObjectId};
+use crate::timeline::Number;
+use std::collections::{HashMap, HashSet};
+
+/// How an actual catalog compares with the expected catalog of one version.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Resemblance {
+    pub number: Number,
+    /// Objects that are as expected.
+    pub matched: usize,
+    pub missing: usize,
+    pub different: usize,
+    /// Objects that are there and belong to other versions, not to this one.
+    pub leftover: usize,
+    /// Objects that are there and belong to no version: the user's own. The same for every version.
+    pub extra: usize,
+}
+
+impl Resemblance {
+    /// Whether the catalog has all of this version.
+    pub fn is_proof(&self) -> bool {
+        self.missing == 0 && self.different == 0
+    }
+
+    /// Whether the catalog is this version and no other, the user's own objects aside.
+    pub fn is_exact(&self) -> bool {
+        self.is_proof() && self.leftover == 0
+    }
+}
+
+#[derive(Clone, Copy)]
+enum State {
+    Matched,
+    Missing,
+    Different,
+}
+
+/// Compares with every version in the order of the timeline, in time linear in the catalog and all effects.
+pub fn resemble(actual: &Catalog, expected: &Expected) -> Vec<Resemblance> {
+    let mut walk = Walk {
+        actual,
+        known_present: known_present(actual, expected),
+        states: HashMap::new(),
+        counts: [0; 3],
+    };
+    let mut baseline = Some(&expected.baseline);
+    let mut resemblances = Vec::with_capacity(expected.index.versions.len());
+    for version in &expected.index.versions {
+        if let Some(catalog) = baseline.take() {
+            for (id, object) in &catalog.objects {
+                walk.put(id, object, catalog.server);
+            }
+        } else if let Some(effects) = expected.effects.get(&version.number) {
+            for id in &effects.removed {
+                walk.remove(id);
+            }
+            for (id, object) in effects.added.iter().chain(&effects.changed) {
+                walk.put(id, object, effects.server);
+            }
+        }
+        resemblances.push(walk.resemblance(version.number));
+    }
+    resemblances
+}
+
+/// The objects that are there and belong to some version.
+fn known_present(actual: &Catalog, expected: &Expected) -> usize {
+    let added = expected.effects.values().flat_map(|effects| effects.added.iter().map(|(id, _)| id));
+    let known: HashSet<&ObjectId> = expected.baseline.objects.keys().chain(added).collect();
+    known.into_iter().filter(|id| actual.objects.contains_key(id)).count()
+}
+
+struct Walk<'a> {
+    actual: &'a Catalog,
+    known_present: usize,
+    /// Of the objects of the version that the walk has reached.
+    states: HashMap<&'a ObjectId, State>,
+    /// How many there are of each state.
+    counts: [usize; 3],
+}
+
+impl<'a> Walk<'a> {
+    fn put(&mut self, id: &'a ObjectId, wanted: &'a Object, server: u32) {
+        let across = self.actual.server / 10_000 != server / 10_000;
+        let state = match self.actual.objects.get(id) {
+            None => State::Missing,
+            Some(found) if found.detail.same(&wanted.detail, across) => State::Matched,
+            Some(_) => State::Different,
+        };
+        self.remove(id);
+        self.states.insert(id, state);
+        self.counts[state as usize] += 1;
+    }
+
+    fn remove(&mut self, id: &ObjectId) {
+        if let Some(old) = self.states.remove(id) {
+            self.counts[old as usize] -= 1;
+        }
+    }
+
+    fn resemblance(&self, number: Number) -> Resemblance {
+        let [matched, missing, different] = self.counts;
+        Resemblance {
+            number,
+            matched,
+            missing,
+            different,
+            leftover: self.known_present - matched - different,
+            extra: self.actual.objects.len() - self.known_present,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::compare;
+    use super::super::effects::tests::any_catalog;
+    use super::super::tests::{catalog, column, table};
+    use super::*;
+    use proptest::prelude::*;
+
+    fn expected(catalogs: &[Catalog]) -> Expected {
+        let versions = catalogs.iter().zip(1..);
+        Expected::from_catalogs(
+            "app",
+            versions.map(|(catalog, number)| (number, "v".to_owned(), "c".to_owned(), catalog.clone())),
+        )
+    }
+
+    #[test]
+    fn a_version_is_known_by_what_it_added_and_dropped() {
+        let one = catalog([table("t"), column("t", "old", "text")]);
+        let two = catalog([table("t"), column("t", "new", "text")]);
+        let timeline = expected(&[one.clone(), two]);
+        let mut actual = one;
+        let (id, object) = column("t", "mine", "text");
+        actual.insert(id, object);
+        let [first, second] = resemble(&actual, &timeline)[..] else { panic!("two versions") };
+        assert!(first.is_exact());
+        assert_eq!(
+            first,
+            Resemblance { number: 1, matched: 2, missing: 0, different: 0, leftover: 0, extra: 1 }
+        );
+        assert_eq!(
+            second,
+            Resemblance { number: 2, matched: 1, missing: 1, different: 0, leftover: 1, extra: 1 }
+        );
+    }
+
+    proptest! {
+        #[test]
+        fn counting_along_the_timeline_equals_comparing_with_each_version(
+            actual in any_catalog(),
+            catalogs in prop::collection::vec(any_catalog(), 1..6),
+        ) {
+            for (resemblance, catalog) in resemble(&actual, &expected(&catalogs)).iter().zip(&catalogs) {
+                let difference = compare(&actual, catalog);
+                prop_assert_eq!(resemblance.is_proof(), difference.is_proof());
+                prop_assert_eq!(resemblance.matched + resemblance.missing + resemblance.different, catalog.objects.len());
+                let unexpected = actual.objects.keys().filter(|id| !catalog.objects.contains_key(id)).count();
+                prop_assert_eq!(resemblance.leftover + resemblance.extra, unexpected);
+                prop_assert_eq!(resemblance.is_exact(), difference.is_proof() && resemblance.leftover == 0);
+            }
+        }
+    }
+}
