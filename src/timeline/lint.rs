@@ -1,7 +1,7 @@
 //! What is wrong with versions before anything runs: errors that no run may meet, and dangers that a person should know.
 
 use super::file::NO_TRANSACTION;
-use super::sql::{self, Kind, NonTransactional, Statement, Token};
+use super::sql::{self, Kind, Statement, Token};
 use super::{Number, SqlFile, Timeline, TomlFile, Version};
 use std::collections::HashSet;
 
@@ -17,6 +17,7 @@ pub struct Finding {
     pub remedy: String,
 }
 
+/// How bad a finding is, the worse first.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Severity {
     /// A run refuses before its first effect.
@@ -317,22 +318,13 @@ fn transaction_control(s: &Statement) -> Option<Note> {
 }
 
 fn forbids_transaction(s: &Statement) -> Option<Note> {
-    let probed = matches!(
-        sql::non_transactional(s),
-        Some(
-            NonTransactional::Vacuum
-                | NonTransactional::CreateIndex { .. }
-                | NonTransactional::DropIndex { .. }
-                | NonTransactional::ReindexIndex { .. }
-        )
-    );
     let concurrently = s.tokens.iter().position(|token| token.is_word(s.text, "concurrently"));
     let concurrent_index = concurrently.is_some()
         && (s.begins(&["create", "index", "concurrently"])
             || s.begins(&["create", "unique", "index", "concurrently"])
             || s.begins(&["drop", "index", "concurrently"])
             || s.begins(&["reindex"]));
-    if probed || concurrent_index {
+    if sql::non_transactional(s).is_some() || concurrent_index {
         return Some(Note::error(
             0,
             "a statement that Postgres forbids in a transaction",
