@@ -19,8 +19,8 @@ Settings: defaults < file (--config) < environment < flags.
   Qdrant       QDRANT_URL (none = a deployment without Qdrant), else QDRANT_HOST with QDRANT_GRPC_PORT;
                QDRANT_API_KEY, QDRANT_TLS. tandem speaks gRPC: where only the REST port 6333 is named, it uses 6334
   tandem       TANDEM_MIGRATIONS, TANDEM_TIMEOUT, TANDEM_LOCK_TIMEOUT, TANDEM_LOG_FORMAT, TANDEM_LOG_LEVEL,
-               TANDEM_ALL_COLLECTIONS, TANDEM_MISSING_DATABASE (fail, wait, create), TANDEM_AUTH_GRACE,
-               TANDEM_ON_REFUSAL (exit, hold), TANDEM_PROBE, TANDEM_CONFIG
+               TANDEM_ALL_COLLECTIONS, TANDEM_INSTALL_BESIDE, TANDEM_MISSING_DATABASE (fail, wait, create),
+               TANDEM_AUTH_GRACE, TANDEM_ON_REFUSAL (exit, hold), TANDEM_PROBE, TANDEM_CONFIG
   NAME_FILE names a file that holds the value of NAME; NAME and NAME_FILE together are an error.
 
 Exit codes:
@@ -82,6 +82,8 @@ pub enum Command {
         #[arg(long)]
         wait: bool,
     },
+    /// Take over a database or collections that `run` refuses as skewed, on purpose
+    Adopt,
     /// Write the expected catalogs of the timeline, using an empty scratch database
     Record,
     /// Check the timeline's files, without any store

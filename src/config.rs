@@ -29,9 +29,10 @@ pub const OWN_SECRETS: [&str; 4] = [
 ];
 
 /// The keys of a settings file.
-const FILE_KEYS: [&str; 28] = [
+const FILE_KEYS: [&str; 29] = [
     "all_collections",
     "auth_grace",
+    "install_beside",
     "lock_timeout",
     "log_format",
     "log_level",
@@ -77,6 +78,8 @@ pub struct Settings {
     pub probe: Option<SocketAddr>,
     /// Whether `match` and `ensure` may be patterns.
     pub all_collections: bool,
+    /// Whether a first installation may stand beside objects that nothing explains.
+    pub install_beside: bool,
     pub missing_database: MissingDatabase,
     /// How long rejected credentials are tried again; zero fails at once.
     pub auth_grace: Duration,
@@ -188,6 +191,12 @@ impl Settings {
         }
     }
 
+    /// The report for machines: an array of name, value and origin.
+    pub fn json(&self) -> Result<String> {
+        serde_json::to_string_pretty(&self.report)
+            .map_err(|e| Error::new(ExitCode::Bug, format!("the settings could not be written as JSON: {e}")))
+    }
+
     /// The report for people: a table.
     pub fn table(&self) -> String {
         let width = |of: fn(&Row) -> &str, least: &str| {
@@ -249,6 +258,7 @@ pub fn resolve_with(
     let all = flags.all_collections.then_some("true");
     let all_collections =
         own(all, "--all-collections", "TANDEM_ALL_COLLECTIONS", "all_collections", "false")?;
+    let install_beside = own(None, "", "TANDEM_INSTALL_BESIDE", "install_beside", "false")?;
     let missing_database = own(None, "", "TANDEM_MISSING_DATABASE", "missing_database", "fail")?;
     let auth_grace = own(None, "", "TANDEM_AUTH_GRACE", "auth_grace", "0s")?;
     let on_refusal = own(None, "", "TANDEM_ON_REFUSAL", "on_refusal", "exit")?;
@@ -282,6 +292,7 @@ pub fn resolve_with(
         on_refusal: choose(&on_refusal, &[("exit", OnRefusal::Exit), ("hold", OnRefusal::Hold)])?,
         probe: probe_address(&probe)?,
         all_collections: boolean(&all_collections)?,
+        install_beside: boolean(&install_beside)?,
         missing_database: choose(
             &missing_database,
             &[

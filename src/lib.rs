@@ -18,3 +18,4 @@ pub mod secret;
 pub mod signal;
 pub mod termination;
 pub mod timeline;
+pub mod wait;

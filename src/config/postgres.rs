@@ -34,6 +34,11 @@ impl PostgresSettings {
     pub fn is_socket(&self) -> bool {
         self.host.starts_with('/')
     }
+
+    /// The same server and login, with another database.
+    pub fn with_database(&self, database: &str) -> Self {
+        Self { database: database.to_owned(), ..self.clone() }
+    }
 }
 
 /// `user@host:port/database`: what logs and errors call this connection.

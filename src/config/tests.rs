@@ -381,7 +381,7 @@ fn the_report_names_every_key_of_the_file_and_no_secret() {
         &[("/pem", "canary3")],
     )
     .unwrap();
-    let (table, json) = (settings.table(), serde_json::to_string(&settings.report).unwrap());
+    let (table, json) = (settings.table(), settings.json().unwrap());
     for key in FILE_KEYS {
         let is_shown = !["postgres.url", "postgres.passfile", "qdrant.url", "qdrant.port"].contains(&key);
         assert_eq!(table.contains(key) && json.contains(key), is_shown, "{key} in\n{table}");

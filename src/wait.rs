@@ -1,0 +1,212 @@
+//! Waiting for both stores, side by side, under one deadline.
+//!
+//! A store is ready when a real login and a real call succeeded on the port that will be used, and the connection that
+//! proved it is the one that is used. Changes of state are logged, and every 10 s that it still waits; attempts are not.
+
+use crate::error::{Error, ExitCode, Result};
+use backon::{BackoffBuilder, ExponentialBuilder};
+use std::cell::RefCell;
+use std::fmt;
+use std::time::Duration;
+use tokio::time::{Instant, interval_at, sleep, timeout, timeout_at};
+
+/// Whether it helps to try again.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Class {
+    /// It passes by itself.
+    Retry {
+        why: String,
+        /// The server answered and every attempt costs it something.
+        gently: bool,
+    },
+    /// It is wrong now, and somebody may be about to make it right: final once the grace is over.
+    Grace { error: Error },
+    /// It stays wrong.
+    Never { error: Error },
+}
+
+/// How long to wait for what.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Patience {
+    /// For both stores together; `None` is no limit.
+    pub timeout: Option<Duration>,
+    /// For credentials that are rejected.
+    pub grace: Duration,
+}
+
+/// The longest that one attempt may take: a packet filter that drops everything must not eat the deadline.
+const ATTEMPT: Duration = Duration::from_secs(5);
+
+/// For so long readiness is noticed at once. Who waits longer waits for something slow.
+const EAGER: Duration = Duration::from_secs(30);
+
+/// A connection that idled longer than this while the other store came up is made anew: the server may have restarted.
+const STALE: Duration = Duration::from_secs(1);
+
+const HEARTBEAT: Duration = Duration::from_secs(10);
+
+/// One store as the log and the errors call it, and how it stands.
+struct Store {
+    name: String,
+    state: RefCell<State>,
+}
+
+#[derive(PartialEq, Eq)]
+enum State {
+    Untried,
+    NotYet(String),
+    Ready,
+}
+
+impl Store {
+    fn new(name: impl fmt::Display) -> Self {
+        Self { name: name.to_string(), state: RefCell::new(State::Untried) }
+    }
+
+    /// Takes note of a reason, and logs it if it is a new one.
+    fn not_yet(&self, why: String) {
+        let state = State::NotYet(why);
+        if *self.state.borrow() != state {
+            if let State::NotYet(why) = &state {
+                tracing::info!("Waiting for {}: {why}", self.name);
+            }
+            self.state.replace(state);
+        }
+    }
+
+    fn ready(&self, since: Instant) {
+        match self.state.replace(State::Ready) {
+            State::NotYet(_) => tracing::info!("{} is ready after {:.1?}", self.name, since.elapsed()),
+            // Ready at the first attempt is the normal start.
+            State::Untried | State::Ready => tracing::debug!("{} is ready", self.name),
+        }
+    }
+
+    fn is_ready(&self) -> bool {
+        *self.state.borrow() == State::Ready
+    }
+}
+
+impl fmt::Display for Store {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let state = self.state.borrow();
+        let why = match &*state {
+            State::Untried => "no answer yet",
+            State::NotYet(why) => why,
+            State::Ready => "ready",
+        };
+        write!(f, "{}: {why}", self.name)
+    }
+}
+
+/// Waits until both probes have succeeded, and returns what they returned.
+///
+/// # Errors
+/// The first final class of either store at once; 69 with the last state of both at the deadline.
+pub async fn both<P, Q>(
+    patience: Patience,
+    postgres: (impl fmt::Display, impl AsyncFn() -> std::result::Result<P, Class>),
+    qdrant: Option<(impl fmt::Display, impl AsyncFn() -> std::result::Result<Q, Class>)>,
+) -> Result<(P, Option<Q>)> {
+    let begin = Instant::now();
+    let first = Store::new(postgres.0);
+    let second = qdrant.as_ref().map(|(name, _)| Store::new(name));
+    let stores = || std::iter::once(&first).chain(&second);
+    let waiting = async {
+        let one = || until_ready(&first, &postgres.1, patience.grace);
+        let other = async || match (&qdrant, &second) {
+            (Some((_, probe)), Some(store)) => {
+                until_ready(store, probe, patience.grace).await.map(|(found, at)| (Some(found), at))
+            }
+            _ => Ok((None, Instant::now())),
+        };
+        let ((mut p, mut p_at), (mut q, mut q_at)) = tokio::try_join!(one(), other())?;
+        loop {
+            if p_at + STALE < q_at && q.is_some() {
+                drop(p);
+                (p, p_at) = one().await?;
+            } else if q_at + STALE < p_at && q.is_some() {
+                drop(q);
+                (q, q_at) = other().await?;
+            } else {
+                return Ok((p, q));
+            }
+        }
+    };
+    let heartbeat = async {
+        let mut beats = interval_at(begin + HEARTBEAT, HEARTBEAT);
+        loop {
+            beats.tick().await;
+            for store in stores().filter(|store| !store.is_ready()) {
+                tracing::info!("Still waiting after {} s for {store}", begin.elapsed().as_secs());
+            }
+        }
+    };
+    let undisturbed = async {
+        tokio::select! {
+            outcome = waiting => outcome,
+            never = heartbeat => never,
+        }
+    };
+    let Some(limit) = patience.timeout else { return undisturbed.await };
+    timeout_at(begin + limit, undisturbed).await.unwrap_or_else(|_| {
+        let states: Vec<String> = stores().map(Store::to_string).collect();
+        Err(Error::new(ExitCode::Unreachable, format!("not ready after {limit:?}: {}", states.join("; ")))
+            .expected("every store to let tandem in")
+            .remedy("start the store, correct its address (tandem config), or raise --timeout"))
+    })
+}
+
+/// The store's first success, and when that was.
+async fn until_ready<T>(
+    store: &Store,
+    probe: &impl AsyncFn() -> std::result::Result<T, Class>,
+    grace: Duration,
+) -> Result<(T, Instant)> {
+    let begin = Instant::now();
+    let (mut eager, mut gentle) = (delays(20, 25), delays(100, 500));
+    let mut rejected_since: Option<Instant> = None;
+    loop {
+        let outcome = timeout(ATTEMPT, probe()).await.unwrap_or_else(|_| {
+            Err(Class::Retry { why: format!("no answer within {} s", ATTEMPT.as_secs()), gently: false })
+        });
+        let gently = match outcome {
+            Ok(found) => {
+                store.ready(begin);
+                return Ok((found, Instant::now()));
+            }
+            Err(Class::Never { error }) => return Err(error),
+            Err(Class::Grace { error }) => {
+                let since = *rejected_since.get_or_insert_with(Instant::now);
+                if since.elapsed() >= grace {
+                    return Err(error);
+                }
+                store.not_yet(error.found);
+                true
+            }
+            Err(Class::Retry { why, gently }) => {
+                rejected_since = None;
+                store.not_yet(why);
+                gently
+            }
+        };
+        let pace = if gently || begin.elapsed() > EAGER { &mut gentle } else { &mut eager };
+        // The delays do not end.
+        sleep(pace.next().unwrap_or(ATTEMPT)).await;
+    }
+}
+
+/// Delays in milliseconds that grow to a cap; jitter adds up to as much again.
+fn delays(least: u64, cap: u64) -> impl Iterator<Item = Duration> {
+    // Without its std feature backon would give every process the same jitter.
+    let seed =
+        u64::from(std::process::id()) ^ std::time::UNIX_EPOCH.elapsed().map_or(0, |d| d.as_nanos() as u64);
+    ExponentialBuilder::new()
+        .with_min_delay(Duration::from_millis(least))
+        .with_max_delay(Duration::from_millis(cap))
+        .with_factor(1.5)
+        .without_max_times()
+        .with_jitter()
+        .with_jitter_seed(seed)
+        .build()
+}
