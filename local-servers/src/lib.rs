@@ -55,16 +55,18 @@ use std::time::{SystemTime, UNIX_EPOCH};
 ///
 /// # Panics
 /// With the cause and the remedy if there is none to be had; [`Postgres::shared`] returns the error instead.
+#[track_caller]
 pub fn postgres() -> Postgres {
-    Postgres::shared(PgVersion::default()).unwrap_or_else(|e| panic!("{e}"))
+    Postgres::shared(PgVersion::default()).expect("a Postgres for tests")
 }
 
 /// The shared Qdrant of the default version, or the one that `TANDEM_TEST_QDRANT_URL` names.
 ///
 /// # Panics
 /// As [`postgres`].
+#[track_caller]
 pub fn qdrant() -> Qdrant {
-    Qdrant::shared(QdrantVersion::default()).unwrap_or_else(|e| panic!("{e}"))
+    Qdrant::shared(QdrantVersion::default()).expect("a Qdrant for tests")
 }
 
 /// `prefix_…`: a name no other test uses, in this run or another on the same server. Lower case letters, digits and

@@ -184,6 +184,7 @@ impl Postgres {
     ///
     /// # Panics
     /// If the server refuses.
+    #[track_caller]
     pub fn create_database(&self, prefix: &str) -> Database {
         let name = unique_name(prefix);
         self.execute(
@@ -259,16 +260,16 @@ fn start(
         )));
     }
     let dir_text = dir.to_str().ok_or_else(|| Error::new(format!("{} is not UTF-8", dir.display())))?;
-    let port = port::take(options.port)?;
     let mut instance = instance(Launch {
         program: bin.join("postgres"),
-        args: vec!["-D".into(), format!("{dir_text}/data"), "-p".into(), port.number.to_string()],
+        args: vec!["-D".into(), format!("{dir_text}/data")],
         env: vec![("TZ".into(), "UTC".into())],
         stop: libc::SIGINT,
         quick_stop: libc::SIGQUIT,
     })?;
     let password = init(&dir, &bin)?;
-    configure(&dir, dir_text, &options)?;
+    let port = port::take(options.port)?;
+    configure(&dir, dir_text, port.number, &options)?;
     instance.launch()?;
     let url = format!("postgresql://postgres:{password}@127.0.0.1:{}", port.number);
     let url = Url::parse(&url).context(|| "the password does not fit into a URL".into())?;
@@ -306,10 +307,11 @@ fn init(dir: &Path, bin: &Path) -> Result<String> {
     Ok(password)
 }
 
-fn configure(dir: &Path, dir_text: &str, options: &PostgresOptions) -> Result<()> {
+fn configure(dir: &Path, dir_text: &str, port: u16, options: &PostgresOptions) -> Result<()> {
     let data = dir.join("data");
     let mut conf = vec![
         "listen_addresses = '127.0.0.1'".to_owned(),
+        format!("port = {port}"),
         format!("unix_socket_directories = '{}'", dir_text.replace('\'', "''")),
         "shared_buffers = 64MB".to_owned(),
         "max_connections = 100".to_owned(),
@@ -328,10 +330,7 @@ fn configure(dir: &Path, dir_text: &str, options: &PostgresOptions) -> Result<()
     process::write_file(&data.join("tandem.conf"), &(conf.join("\n") + "\n"))?;
     let mut hba = vec!["local all postgres scram-sha-256"];
     hba.extend(options.hba.iter().map(String::as_str));
-    hba.extend(["local", "host"].map(|kind| {
-        if kind == "local" { "local all all scram-sha-256" } else { "host all all all scram-sha-256" }
-    }));
-    hba.push("host replication all all scram-sha-256");
+    hba.extend(["local all all scram-sha-256", "host all,replication all all scram-sha-256"]);
     process::write_file(&data.join("pg_hba.conf"), &(hba.join("\n") + "\n"))?;
     let main = data.join("postgresql.conf");
     let text = fs::read_to_string(&main).at("read", &main)?;
@@ -369,8 +368,9 @@ impl Database {
     ///
     /// # Panics
     /// If one fails.
+    #[track_caller]
     pub fn execute(&self, sql: &str) {
-        self.server.execute(&self.name, sql).unwrap_or_else(|e| panic!("{e}"));
+        self.server.execute(&self.name, sql).expect("SQL of a test");
     }
 }
 
@@ -404,7 +404,7 @@ fn block_on<T: Send>(future: impl Future<Output = std::result::Result<T, sqlx::E
 }
 
 /// The real `psql` or `pg_dump` of the newest version that Debian has installed (its /usr/bin has Perl wrappers), or
-/// else the program of that name on PATH. None if this machine has none.
+/// else the program of that name on PATH. None if this machine has none. `pg_dump` refuses servers newer than itself.
 pub fn client_tool(name: &str) -> Option<PathBuf> {
     let versioned = fs::read_dir("/usr/lib/postgresql").into_iter().flatten().flatten().filter_map(|entry| {
         let version: u32 = entry.file_name().to_str()?.parse().ok()?;

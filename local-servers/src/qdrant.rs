@@ -279,6 +279,14 @@ fn start(
 mod tests {
     use super::*;
 
+    fn wait_while(condition: impl Fn() -> bool) {
+        let begin = std::time::Instant::now();
+        while condition() {
+            assert!(begin.elapsed() < process::PATIENCE, "waited in vain");
+            std::thread::sleep(Duration::from_millis(20));
+        }
+    }
+
     #[test]
     fn a_shared_server_ends_after_its_last_user() {
         let (name, version) = (unique_name("shared"), QdrantVersion::default());
@@ -292,16 +300,12 @@ mod tests {
         let dir = cache::root().unwrap().join("shared").join(&name);
         let server = two.state.clone();
         drop(two);
-        while dir.join("server").exists() {
-            std::thread::sleep(Duration::from_millis(20));
-        }
+        wait_while(|| dir.join("server").exists());
         assert!(server.ping().is_err());
         let again = join();
         again.state.ping().unwrap();
         drop(again);
-        while dir.join("server").exists() {
-            std::thread::sleep(Duration::from_millis(20));
-        }
+        wait_while(|| dir.join("server").exists());
         std::fs::remove_dir_all(dir).unwrap();
     }
 
@@ -313,15 +317,11 @@ mod tests {
         let dir = cache::root().unwrap().join("shared").join(&name);
         let pid = std::fs::read_to_string(dir.join("server/pid")).unwrap();
         assert!(std::process::Command::new("kill").args(["-9", pid.trim()]).status().unwrap().success());
-        while one.state.ping().is_ok() {
-            std::thread::sleep(Duration::from_millis(5));
-        }
+        wait_while(|| one.state.ping().is_ok());
         let two = join();
         two.state.ping().unwrap();
         drop((one, two));
-        while dir.join("server").exists() {
-            std::thread::sleep(Duration::from_millis(20));
-        }
+        wait_while(|| dir.join("server").exists());
         std::fs::remove_dir_all(dir).unwrap();
     }
 }

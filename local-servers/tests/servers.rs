@@ -3,7 +3,7 @@
 use std::io::{BufRead, BufReader};
 use std::process::{Command, Stdio};
 use std::sync::mpsc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use local_servers::{PgVersion, Postgres, PostgresOptions, Qdrant, QdrantOptions, QdrantVersion, tls};
 
@@ -151,7 +151,9 @@ fn a_server_ends_with_a_killed_parent() {
         let pid =
             std::fs::read_to_string(dir.join("pid")).map(|pid| pid.trim().to_owned()).unwrap_or_default();
         // The directory goes last.
+        let begin = Instant::now();
         while dir.exists() {
+            assert!(begin.elapsed() < Duration::from_secs(60), "{} is still there", dir.display());
             std::thread::sleep(Duration::from_millis(20));
         }
         let line = std::fs::read_to_string(format!("/proc/{pid}/cmdline")).unwrap_or_default();
