@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::fs;
 use std::future::Future;
 use std::path::{Path, PathBuf};
+use std::process::Command;
 use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
@@ -267,7 +268,7 @@ fn start(
         stop: libc::SIGINT,
         quick_stop: libc::SIGQUIT,
     })?;
-    let password = init(&dir, &bin)?;
+    let password = init(&dir, &bin, options.version)?;
     let port = port::take(options.port)?;
     configure(&dir, dir_text, port.number, &options)?;
     instance.launch()?;
@@ -287,24 +288,48 @@ impl Process<Postgres> {
 }
 
 /// Makes the data directory if it is not there; the superuser's password either way.
-fn init(dir: &Path, bin: &Path) -> Result<String> {
+fn init(dir: &Path, bin: &Path, version: PgVersion) -> Result<String> {
     let file = dir.join("password");
-    if dir.join("data/PG_VERSION").exists() {
-        return fs::read_to_string(&file).at("read", &file);
+    if !file.exists() {
+        let template = template(bin, version)?;
+        run(process::server_command("cp", dir)?.arg("-a").arg(template.join("data")).arg(dir), dir)?;
+        let password = fs::read_to_string(template.join("password")).at("read the password in", &template)?;
+        // Comes last: it says that the data directory is whole.
+        process::write_file(&file, &password)?;
     }
-    let password = random_password()?;
-    process::write_file(&file, &password)?;
-    let status = process::server_command(bin.join("initdb"), dir)?
-        .args(["-D", "data", "-U", "postgres", "--pwfile=password", "--auth=scram-sha-256"])
-        .args(["--encoding=UTF8", "--locale=C", "--no-sync", "--no-instructions"])
-        .env("TZ", "UTC")
-        .status()
-        .at("run", &bin.join("initdb"))?;
-    if !status.success() {
-        let log = fs::read_to_string(dir.join("log")).unwrap_or_default();
-        return Err(Error::new(format!("initdb failed ({status}):\n{log}")));
+    fs::read_to_string(&file).at("read", &file)
+}
+
+/// A fresh cluster to copy: initdb takes a second of CPU, and tests start many servers. So all servers of a version have
+/// one system identifier.
+fn template(bin: &Path, version: PgVersion) -> Result<PathBuf> {
+    let templates = cache::subdir("templates")?;
+    let template = templates.join(version.major().to_string());
+    let _one_makes_it = cache::lock(&templates.join(format!("{}.lock", version.major())))?;
+    if template.exists() {
+        return Ok(template);
     }
-    Ok(password)
+    let partial = templates.join(format!("{}.partial", version.major()));
+    process::clear(&partial)?;
+    process::make_dir(&partial)?;
+    process::write_file(&partial.join("password"), &random_password()?)?;
+    let mut initdb = process::server_command(bin.join("initdb"), &partial)?;
+    initdb.args(["-D", "data", "-U", "postgres", "--pwfile=password", "--auth=scram-sha-256"]);
+    initdb.args(["--encoding=UTF8", "--locale=C", "--no-sync", "--no-instructions"]).env("TZ", "UTC");
+    run(&mut initdb, &partial)?;
+    fs::remove_file(partial.join("log")).at("remove the log in", &partial)?;
+    fs::rename(&partial, &template).at("name", &template)?;
+    Ok(template)
+}
+
+fn run(command: &mut Command, dir: &Path) -> Result<()> {
+    let program = PathBuf::from(command.get_program());
+    let status = command.status().at("run", &program)?;
+    if status.success() {
+        return Ok(());
+    }
+    let log = fs::read_to_string(dir.join("log")).unwrap_or_default();
+    Err(Error::new(format!("{} failed ({status}):\n{log}", program.display())))
 }
 
 fn configure(dir: &Path, dir_text: &str, port: u16, options: &PostgresOptions) -> Result<()> {

@@ -30,7 +30,7 @@ fn a_shared_server_is_one_server_for_all() {
 
 #[test]
 fn postgres_stops_restarts_and_recovers_with_its_data() {
-    let mut pg = Postgres::start(PostgresOptions { durable: true, ..Default::default() }).unwrap();
+    let mut pg = Postgres::start(PostgresOptions::default()).unwrap();
     let port = pg.port();
     pg.execute("postgres", "create table kept (id int); insert into kept values (1)").unwrap();
     pg.stop().unwrap();
@@ -62,6 +62,7 @@ fn qdrant_stops_restarts_and_recovers_with_its_data() {
 fn options_reach_the_servers() {
     let pg = Postgres::start(PostgresOptions {
         version: PgVersion::V18,
+        durable: true,
         conf: vec!["max_connections = 7".into()],
         hba: vec!["host all stranger all reject".into()],
         tls: Some(tls::CERTIFICATE),
@@ -70,6 +71,7 @@ fn options_reach_the_servers() {
     .unwrap();
     let check = "do $$ begin
         assert current_setting('max_connections') = '7' and current_setting('ssl') = 'on';
+        assert current_setting('fsync') = 'on';
         assert current_setting('server_version_num')::int / 10000 = 18;
         assert exists (select from pg_hba_file_rules where auth_method = 'reject');
     end $$";
