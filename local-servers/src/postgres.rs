@@ -8,7 +8,7 @@ use std::process::Command;
 use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
-use percent_encoding::percent_decode_str;
+use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, percent_decode_str, utf8_percent_encode};
 use serde::{Deserialize, Serialize};
 use sqlx::postgres::{PgConnectOptions, PgConnection};
 use sqlx::{AssertSqlSafe, Connection};
@@ -143,17 +143,16 @@ impl Postgres {
     /// The superuser's URL of a database of this server. Without parameters, except those of `TANDEM_TEST_DATABASE_URL`.
     pub fn url(&self, database: &str) -> String {
         let mut url = self.url.clone();
-        url.set_path(database);
+        url.set_path(&encoded(database));
         url.into()
     }
 
     /// As [`Postgres::url`], for another role. User, password and database may hold any character.
     pub fn url_as(&self, user: &str, password: &str, database: &str) -> String {
         let mut url = self.url.clone();
-        // Setters fail only on URLs without a host.
-        let _ = url.set_username(user);
-        let _ = url.set_password(Some(password));
-        url.set_path(database);
+        url.set_path(&encoded(database));
+        // Fails only on URLs without a host.
+        let _ = url.set_username(&encoded(user)).and_then(|()| url.set_password(Some(&encoded(password))));
         url.into()
     }
 
@@ -227,6 +226,12 @@ impl Postgres {
             None => options,
         })
     }
+}
+
+/// The setters of `Url` leave a percent sign as it is, and it would be decoded.
+fn encoded(text: &str) -> String {
+    const RESERVED: &AsciiSet = &NON_ALPHANUMERIC.remove(b'_').remove(b'-').remove(b'.').remove(b'~');
+    utf8_percent_encode(text, RESERVED).to_string()
 }
 
 /// How a server of one's own differs from a plain one.

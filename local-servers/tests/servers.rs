@@ -5,6 +5,8 @@ use std::process::{Command, Stdio};
 use std::sync::mpsc;
 use std::time::{Duration, Instant};
 
+use sqlx::Connection;
+
 use local_servers::{PgVersion, Postgres, PostgresOptions, Qdrant, QdrantOptions, QdrantVersion, tls};
 
 #[test]
@@ -15,8 +17,29 @@ fn databases_on_the_shared_postgres_are_apart() {
     assert!(pg.execute(one.name(), "select * from only_here").is_ok());
     assert!(pg.execute(two.name(), "select * from only_here").is_err());
     let name = one.name().to_owned();
+    assert!(one.url().ends_with(&format!("/{name}")), "{}", one.url());
     drop(one);
     assert!(pg.execute(&name, "select 1").is_err(), "the database outlived its value");
+}
+
+#[test]
+fn urls_hold_any_role_password_and_database() {
+    let pg = Postgres::start(PostgresOptions::default()).unwrap();
+    let (role, password, database) = ("r@l/e %41", "p@:/%25#?& x+'ü", "d b/%?#");
+    let quoted = password.replace('\'', "''");
+    pg.execute("postgres", &format!("create role \"{role}\" login password '{quoted}'")).unwrap();
+    pg.execute("postgres", &format!("create database \"{database}\" owner \"{role}\"")).unwrap();
+    pg.execute(database, "select 1").unwrap();
+    let url = pg.url_as(role, password, database);
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+    let row: (String, String) = runtime.block_on(async {
+        let mut connection = sqlx::PgConnection::connect(&url).await.unwrap();
+        sqlx::query_as("select current_user::text, current_database()::text")
+            .fetch_one(&mut connection)
+            .await
+            .unwrap()
+    });
+    assert_eq!(row, (role.to_owned(), database.to_owned()));
 }
 
 #[test]
