@@ -2,6 +2,7 @@
 
 mod connect;
 pub mod fault;
+pub mod introspect;
 
 pub use connect::{connect, create_database};
 pub use fault::Fault;
