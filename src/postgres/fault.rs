@@ -92,9 +92,12 @@ impl From<sqlx::Error> for Fault {
                 let kind = if message == "server does not support TLS" { Kind::NoTls } else { Kind::Tls };
                 Self { kind, message }
             }
-            // The postmaster answers a request for TLS with an error if it cannot start a process for it.
-            sqlx::Error::Protocol(message) if message.ends_with("SSLRequest: 0x45") => {
-                Self { kind: Kind::Lost, message: "the server could not serve the connection".into() }
+            // 0x00 is the driver's reading of a connection closed unanswered, as a port forwarder does while the server
+            // behind it is not up; 0x45 is an error of a server that cannot start a process.
+            sqlx::Error::Protocol(message)
+                if ["SSLRequest: 0x00", "SSLRequest: 0x45"].iter().any(|answer| message.contains(answer)) =>
+            {
+                Self { kind: Kind::Lost, message: "closed before the login".into() }
             }
             sqlx::Error::Protocol(message) => Self { kind: Kind::NotPostgres, message },
             other => Self { kind: Kind::Settings, message: other.to_string() },
@@ -305,6 +308,15 @@ mod tests {
             panic!("no grace")
         };
         assert!(error.remedy.unwrap().contains("no password is set"));
+    }
+
+    #[test]
+    fn a_request_for_tls_that_is_not_answered_is_no_protocol_fault() {
+        for (answer, kind) in [("0x00", Kind::Lost), ("0x45", Kind::Lost), ("0x48", Kind::NotPostgres)] {
+            let error =
+                sqlx::Error::Protocol(format!("unexpected response from SSLRequest: {answer} (tls:95)"));
+            assert_eq!(Fault::from(error).kind, kind, "{answer}");
+        }
     }
 
     #[test]
