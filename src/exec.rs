@@ -11,6 +11,9 @@ use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
+/// Where the C libraries look if PATH is not set.
+const DEFAULT_PATH: &str = "/bin:/usr/bin";
+
 /// Replaces this process by the command. Returns only if that failed.
 ///
 /// tandem's own secrets leave the environment; all other variables, open standard streams, the working directory and
@@ -100,8 +103,10 @@ fn not_found(program: &OsStr, path: Option<&OsStr>) -> Error {
     if program.as_bytes().contains(&b'/') {
         return error.expected("a file of this name in the image");
     }
-    error
-        .expected(format!("an executable file of this name in PATH ({})", path.unwrap_or_default().display()))
+    error.expected(format!(
+        "an executable file of this name in PATH ({})",
+        path.unwrap_or(OsStr::new(DEFAULT_PATH)).display()
+    ))
 }
 
 fn not_executable(program: &OsStr, file: &Path, reason: String) -> Error {

@@ -210,3 +210,112 @@ fn delays(least: u64, cap: u64) -> impl Iterator<Item = Duration> {
         .with_jitter_seed(seed)
         .build()
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::cell::Cell;
+
+    type Outcome = std::result::Result<u32, Class>;
+
+    fn not_yet(why: &str) -> Outcome {
+        Err(Class::Retry { why: why.into(), gently: false })
+    }
+
+    fn rejected() -> Outcome {
+        Err(Class::Grace { error: Error::new(ExitCode::Authentication, "rejected") })
+    }
+
+    const NO_LIMIT: Patience = Patience { timeout: None, grace: Duration::ZERO };
+
+    #[tokio::test]
+    async fn both_are_tried_until_both_are_ready_and_the_connections_that_were_are_kept() {
+        let (one, other) = (Cell::new(0), Cell::new(0));
+        let probe = async |tries: &Cell<u32>, needed| {
+            tries.set(tries.get() + 1);
+            if tries.get() < needed { not_yet("starting up") } else { Ok(tries.get()) }
+        };
+        let found = both(
+            NO_LIMIT,
+            ("a", async || probe(&one, 3).await),
+            Some(("b", async || probe(&other, 5).await)),
+        );
+        assert_eq!(found.await, Ok((3, Some(5))));
+        assert_eq!((one.get(), other.get()), (3, 5));
+    }
+
+    #[tokio::test]
+    async fn a_deployment_without_qdrant_waits_for_postgres_only() {
+        let none = None::<(&str, fn() -> std::future::Ready<Outcome>)>;
+        assert_eq!(both(NO_LIMIT, ("a", async || Ok(7)), none).await, Ok((7, None)));
+    }
+
+    #[tokio::test]
+    async fn a_final_fault_of_one_store_ends_the_wait_for_the_other() {
+        let wrong = || Error::new(ExitCode::Configuration, "no Postgres here");
+        let never = async || Outcome::Err(Class::Never { error: wrong() });
+        let found = both(NO_LIMIT, ("a", async || not_yet("refused")), Some(("b", never))).await;
+        assert_eq!(found, Err(wrong()));
+        let found = both(NO_LIMIT, ("a", never), Some(("b", async || not_yet("refused")))).await;
+        assert_eq!(found, Err(wrong()));
+    }
+
+    #[tokio::test]
+    async fn at_the_deadline_the_last_states_of_both_stores_are_told() {
+        let patience = Patience { timeout: Some(Duration::from_millis(80)), ..NO_LIMIT };
+        let silent = async || std::future::pending::<Outcome>().await;
+        for (probe, state) in [(true, "b: ready"), (false, "b: no answer yet")] {
+            let other = async || if probe { Ok(1) } else { silent().await };
+            let error =
+                both(patience, ("a", async || not_yet("refused")), Some(("b", other))).await.unwrap_err();
+            assert_eq!(error.code, ExitCode::Unreachable);
+            assert!(error.found.contains("80ms: a: refused;") && error.found.ends_with(state), "{error}");
+        }
+    }
+
+    #[tokio::test]
+    async fn rejected_credentials_are_final_at_once_or_after_the_grace() {
+        let tries = Cell::new(0);
+        let late = async || {
+            tries.set(tries.get() + 1);
+            if tries.get() < 3 { rejected() } else { Ok(tries.get()) }
+        };
+        let other = || Some(("b", async || Ok(0)));
+        let error = both(NO_LIMIT, ("a", late), other()).await.unwrap_err();
+        assert_eq!((error.code, tries.get()), (ExitCode::Authentication, 1));
+        let patient = Patience { grace: Duration::from_secs(60), ..NO_LIMIT };
+        assert_eq!(both(patient, ("a", late), other()).await, Ok((3, Some(0))));
+        let impatient = Patience { grace: Duration::from_millis(1), ..NO_LIMIT };
+        let error = both(impatient, ("a", async || rejected()), other()).await.unwrap_err();
+        assert_eq!(error.code, ExitCode::Authentication);
+    }
+
+    #[tokio::test]
+    async fn a_connection_that_idled_is_made_anew() {
+        let logins = Cell::new(0);
+        let quick = async || {
+            logins.set(logins.get() + 1);
+            Outcome::Ok(logins.get())
+        };
+        let slow = async || {
+            sleep(STALE + Duration::from_millis(100)).await;
+            Outcome::Ok(0)
+        };
+        assert_eq!(both(NO_LIMIT, ("a", quick), Some(("b", slow))).await, Ok((2, Some(0))));
+    }
+
+    #[test]
+    fn delays_grow_to_a_cap_and_do_not_end() {
+        let all: Vec<Duration> = delays(20, 25).take(1000).collect();
+        assert!(all.iter().all(|delay| (20..=50).contains(&delay.as_millis())), "{all:?}");
+        let late: Vec<Duration> = delays(100, 500).skip(10).take(1000).collect();
+        assert!(late.iter().all(|delay| (500..=1000).contains(&delay.as_millis())), "{late:?}");
+    }
+
+    #[test]
+    fn two_processes_do_not_keep_step() {
+        let of = || delays(20, 25).take(20).collect::<Vec<_>>();
+        let first = of();
+        assert_ne!(first, of());
+    }
+}
