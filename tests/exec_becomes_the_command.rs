@@ -8,6 +8,7 @@ use std::os::unix::fs::PermissionsExt;
 use std::os::unix::process::ExitStatusExt;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
+use std::time::{Duration, Instant};
 use tandem::config::{self, Environment, OWN_SECRETS};
 use tandem::error::ExitCode;
 use tandem::exec;
@@ -26,10 +27,16 @@ fn in_the_child() {
     runtime.block_on(async {
         let stop = Stop::install().unwrap();
         if let Ok(signals) = std::env::var(SIGNAL) {
-            for signal in signals.lines() {
+            for (earlier, signal) in signals.lines().enumerate() {
                 let me = std::process::id().to_string();
                 assert!(Command::new("kill").args(["-s", signal, &me]).status().unwrap().success());
-                if let Some(number) = stop.last_look().await {
+                // The kernel may give the signal to a thread of the test harness that has not run its handler yet, so
+                // one look proves nothing here; that nothing but looking turns the runtime does.
+                let patience = Instant::now() + Duration::from_secs(20);
+                while (earlier > 0 || stop.last_look().await.is_none()) && Instant::now() < patience {
+                    stop.last_look().await;
+                }
+                if let Some(number) = stop.requested() {
                     println!("requested {number}, waited for {}", stop.wait().await);
                 }
             }
