@@ -102,7 +102,7 @@ async fn show(once: bool, release: bool) -> Result<()> {
     if !once {
         invite(&report, &programs, &servers, &old).await?;
     }
-    stop(&mut report, start)?;
+    stop(&mut report, "the first", start)?;
     println!("\n  All {} checks passed.", report.passed());
     Ok(())
 }
@@ -185,7 +185,7 @@ async fn upgrade(
 async fn second_start(report: &mut Report, programs: &Programs, bot: &Bot, first: Start) -> Result<Start> {
     report.heading("2  The same container starts again");
     report.say("Both stores are at head: tandem looks at both, takes no lock and makes way.");
-    stop(report, first)?;
+    stop(report, "the", first)?;
     report.command("tandem run -- bot");
     let mut start = Start::begin(programs, &bot.environment)?;
     let took = start.becomes_bot().await?;
@@ -210,13 +210,13 @@ async fn fresh_pair(report: &mut Report, programs: &Programs, servers: &Servers)
     let right = collection == FRESH.collection && *count == 0;
     let found = format!("{} points in {}", count, collection.as_str().unwrap_or("?"));
     report.check("memories", right, found, "an empty collection")?;
-    stop(report, start)
+    stop(report, "the second", start)
 }
 
 /// Ends a bot as its container's runtime would.
-fn stop(report: &mut Report, start: Start) -> Result<()> {
+fn stop(report: &mut Report, which: &str, start: Start) -> Result<()> {
     let status = start.stop()?;
-    let found = format!("the bot ended with {}", programs::shown(status));
+    let found = format!("{which} bot ended with {}", programs::shown(status));
     report.check("SIGTERM", status.success(), found, "exit code 0")
 }
 
@@ -287,8 +287,8 @@ impl Bot {
 
     /// Checks the three endpoints that WhisperEngine's operators look at; the characters.
     async fn answers(&self, report: &mut Report, start: &mut Start, took: Duration) -> Result<Vec<Value>> {
-        report.measured("exec", format!("{} ms after tandem started", grouped(took.as_millis())));
         let (status, health) = start.first_answer(self.health, "/health").await?;
+        report.measured("exec", format!("{} ms after tandem started", grouped(took.as_millis())));
         let right = status == 200 && health["status"] == "healthy" && has(&health, &["timestamp", "service"]);
         report.check("GET /health", right, brief(status, &health, "status"), "200, healthy")?;
         let (status, health) = programs::get(self.web, "/api/health")?;

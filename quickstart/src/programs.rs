@@ -40,6 +40,14 @@ pub fn build(release: bool) -> Result<Programs> {
         .current_dir(root())
         .stdin(Stdio::null())
         .stderr(Stdio::inherit());
+    // `cargo run` describes this package in the environment, and build scripts that look there (ring's) would run again.
+    let described =
+        ["CARGO_PKG_", "CARGO_MANIFEST_", "CARGO_BIN_", "CARGO_CRATE_NAME", "CARGO_PRIMARY_PACKAGE"];
+    for (name, _) in env::vars_os() {
+        if described.iter().any(|start| name.to_string_lossy().starts_with(start)) {
+            command.env_remove(name);
+        }
+    }
     let built = command.output().map_err(|e| format!("cannot run {}: {e}", cargo.to_string_lossy()))?;
     if !built.status.success() {
         return Err(format!("tandem and the bot could not be built ({})", built.status).into());

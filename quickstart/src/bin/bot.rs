@@ -28,10 +28,11 @@ use prost_types::Timestamp;
 use qdrant_client::Qdrant;
 use qdrant_client::qdrant::PayloadSchemaType;
 use serde_json::{Value, json};
-use sqlx::postgres::{PgConnectOptions, PgPool, PgPoolOptions, PgRow};
+use sqlx::postgres::{PgConnectOptions, PgConnection, PgRow};
 use sqlx::{Connection, Row};
 use tokio::net::TcpListener;
 use tokio::signal::unix::{SignalKind, signal};
+use tokio::time::timeout;
 
 type Result<T> = std::result::Result<T, Box<dyn Error + Send + Sync>>;
 type Answer = (StatusCode, Json<Value>);
@@ -39,7 +40,7 @@ type Answer = (StatusCode, Json<Value>);
 #[derive(Clone)]
 struct Bot {
     name: String,
-    postgres: PgPool,
+    postgres: PgConnectOptions,
     qdrant: Qdrant,
     collection: String,
 }
@@ -89,17 +90,13 @@ impl Bot {
     /// Connects to nothing yet.
     fn from_env() -> Result<Bot> {
         let text = |name: &str, default: &str| setting(name, default.to_owned());
-        let options = PgConnectOptions::new()
+        let postgres = PgConnectOptions::new()
             .host(&text("POSTGRES_HOST", "localhost")?)
             .port(setting("POSTGRES_PORT", 5432)?)
             .username(&text("POSTGRES_USER", "whisperengine")?)
             .password(&text("POSTGRES_PASSWORD", "whisperengine")?)
             .database(&text("POSTGRES_DB", "whisperengine")?)
             .application_name("bot");
-        let postgres = PgPoolOptions::new()
-            .max_connections(4)
-            .acquire_timeout(Duration::from_secs(5))
-            .connect_lazy_with(options);
         // WhisperEngine knows the REST port; Qdrant's gRPC port is the next one unless told otherwise.
         let rest: u16 = setting("QDRANT_PORT", 6333)?;
         let grpc: u16 = setting("QDRANT_GRPC_PORT", rest.saturating_add(1))?;
@@ -204,8 +201,16 @@ fn failed(error: &(dyn Error + Send + Sync)) -> Answer {
 }
 
 impl Bot {
+    /// A connection for one request: without a pool the answer has the cause, and has it at once.
+    async fn connect(&self) -> Result<PgConnection> {
+        match timeout(Duration::from_secs(5), PgConnection::connect_with(&self.postgres)).await {
+            Ok(connected) => Ok(connected?),
+            Err(_) => Err("Postgres did not answer for 5 s".into()),
+        }
+    }
+
     async fn ask_postgres(&self) -> Result<()> {
-        Ok(self.postgres.acquire().await?.ping().await?)
+        Ok(self.connect().await?.ping().await?)
     }
 
     async fn ask_both(&self) -> Result<()> {
@@ -221,7 +226,7 @@ impl Bot {
                       to_char(updated_at at time zone 'UTC', 'YYYY-MM-DD"T"HH24:MI:SS.MS"Z"') as updated_at
                from characters where is_active order by name"#,
         )
-        .fetch_all(&self.postgres)
+        .fetch_all(&mut self.connect().await?)
         .await?;
         Ok(rows.iter().map(character).collect::<std::result::Result<_, sqlx::Error>>()?)
     }
