@@ -3,8 +3,12 @@
 //! A store is ready when a real login and a real call succeeded on the port that will be used, and the connection that
 //! proved it is the one that is used. Changes of state are logged, and every 10 s that it still waits; attempts are not.
 
+use crate::config::{MissingDatabase, PostgresSettings, QdrantSettings, Settings};
 use crate::error::{Error, ExitCode, Result};
+use crate::postgres::fault::classify;
+use crate::postgres::{connect, create_database};
 use backon::{BackoffBuilder, ExponentialBuilder};
+use sqlx::postgres::PgConnection;
 use std::cell::RefCell;
 use std::fmt;
 use std::time::Duration;
@@ -96,6 +100,39 @@ impl fmt::Display for Store {
             State::Ready => "ready",
         };
         write!(f, "{}: {why}", self.name)
+    }
+}
+
+/// Waits for the stores of these settings with real logins, and returns the connections that proved them ready.
+///
+/// `qdrant` makes one attempt. A missing database is created where the settings ask for that.
+///
+/// # Errors
+/// As [`both`]; 78 if nothing says where a store is.
+pub async fn stores<Q>(
+    settings: &Settings,
+    qdrant: impl AsyncFn(&QdrantSettings) -> std::result::Result<Q, Class>,
+) -> Result<(PgConnection, Option<Q>)> {
+    let (one, other) = (settings.postgres()?, settings.qdrant()?);
+    let patience = Patience { timeout: settings.timeout, grace: settings.auth_grace };
+    let postgres = async || login(one, settings.missing_database).await;
+    let other = other.map(|other| (format!("Qdrant {other}"), async || qdrant(other).await));
+    both(patience, (format!("Postgres {one}"), postgres), other).await
+}
+
+/// One login, with the database created first if it is missing and that is asked for.
+async fn login(
+    settings: &PostgresSettings,
+    missing: MissingDatabase,
+) -> std::result::Result<PgConnection, Class> {
+    let class = |fault| classify(&fault, settings, missing);
+    match connect(settings).await {
+        Err(fault) if missing == MissingDatabase::Create && fault.is_server("3D000") => {
+            create_database(settings).await.map_err(class)?;
+            tracing::info!("Created database {:?}", settings.database);
+            connect(settings).await.map_err(class)
+        }
+        outcome => outcome.map_err(class),
     }
 }
 
@@ -226,7 +263,8 @@ mod tests {
         Err(Class::Grace { error: Error::new(ExitCode::Authentication, "rejected") })
     }
 
-    const NO_LIMIT: Patience = Patience { timeout: None, grace: Duration::ZERO };
+    /// Far beyond what any test needs, so that one that never ends fails instead.
+    const AMPLE: Patience = Patience { timeout: Some(Duration::from_secs(20)), grace: Duration::ZERO };
 
     #[tokio::test]
     async fn both_are_tried_until_both_are_ready_and_the_connections_that_were_are_kept() {
@@ -235,11 +273,8 @@ mod tests {
             tries.set(tries.get() + 1);
             if tries.get() < needed { not_yet("starting up") } else { Ok(tries.get()) }
         };
-        let found = both(
-            NO_LIMIT,
-            ("a", async || probe(&one, 3).await),
-            Some(("b", async || probe(&other, 5).await)),
-        );
+        let found =
+            both(AMPLE, ("a", async || probe(&one, 3).await), Some(("b", async || probe(&other, 5).await)));
         assert_eq!(found.await, Ok((3, Some(5))));
         assert_eq!((one.get(), other.get()), (3, 5));
     }
@@ -247,22 +282,22 @@ mod tests {
     #[tokio::test]
     async fn a_deployment_without_qdrant_waits_for_postgres_only() {
         let none = None::<(&str, fn() -> std::future::Ready<Outcome>)>;
-        assert_eq!(both(NO_LIMIT, ("a", async || Ok(7)), none).await, Ok((7, None)));
+        assert_eq!(both(AMPLE, ("a", async || Ok(7)), none).await, Ok((7, None)));
     }
 
     #[tokio::test]
     async fn a_final_fault_of_one_store_ends_the_wait_for_the_other() {
         let wrong = || Error::new(ExitCode::Configuration, "no Postgres here");
         let never = async || Outcome::Err(Class::Never { error: wrong() });
-        let found = both(NO_LIMIT, ("a", async || not_yet("refused")), Some(("b", never))).await;
+        let found = both(AMPLE, ("a", async || not_yet("refused")), Some(("b", never))).await;
         assert_eq!(found, Err(wrong()));
-        let found = both(NO_LIMIT, ("a", never), Some(("b", async || not_yet("refused")))).await;
+        let found = both(AMPLE, ("a", never), Some(("b", async || not_yet("refused")))).await;
         assert_eq!(found, Err(wrong()));
     }
 
     #[tokio::test]
     async fn at_the_deadline_the_last_states_of_both_stores_are_told() {
-        let patience = Patience { timeout: Some(Duration::from_millis(80)), ..NO_LIMIT };
+        let patience = Patience { timeout: Some(Duration::from_millis(80)), ..AMPLE };
         let silent = async || std::future::pending::<Outcome>().await;
         for (probe, state) in [(true, "b: ready"), (false, "b: no answer yet")] {
             let other = async || if probe { Ok(1) } else { silent().await };
@@ -281,11 +316,11 @@ mod tests {
             if tries.get() < 3 { rejected() } else { Ok(tries.get()) }
         };
         let other = || Some(("b", async || Ok(0)));
-        let error = both(NO_LIMIT, ("a", late), other()).await.unwrap_err();
+        let error = both(AMPLE, ("a", late), other()).await.unwrap_err();
         assert_eq!((error.code, tries.get()), (ExitCode::Authentication, 1));
-        let patient = Patience { grace: Duration::from_secs(60), ..NO_LIMIT };
+        let patient = Patience { grace: Duration::from_secs(60), ..AMPLE };
         assert_eq!(both(patient, ("a", late), other()).await, Ok((3, Some(0))));
-        let impatient = Patience { grace: Duration::from_millis(1), ..NO_LIMIT };
+        let impatient = Patience { grace: Duration::from_millis(1), ..AMPLE };
         let error = both(impatient, ("a", async || rejected()), other()).await.unwrap_err();
         assert_eq!(error.code, ExitCode::Authentication);
     }
@@ -301,7 +336,7 @@ mod tests {
             sleep(STALE + Duration::from_millis(100)).await;
             Outcome::Ok(0)
         };
-        assert_eq!(both(NO_LIMIT, ("a", quick), Some(("b", slow))).await, Ok((2, Some(0))));
+        assert_eq!(both(AMPLE, ("a", quick), Some(("b", slow))).await, Ok((2, Some(0))));
     }
 
     #[test]
