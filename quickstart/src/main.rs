@@ -9,7 +9,7 @@ use std::error::Error;
 use std::fs::{self, DirBuilder};
 use std::os::unix::fs::DirBuilderExt;
 use std::path::{Path, PathBuf};
-use std::process::{ExitCode, Stdio};
+use std::process::ExitCode;
 use std::time::Duration;
 
 use local_servers::{Postgres, PostgresOptions, Process, Qdrant, QdrantOptions};
@@ -172,12 +172,14 @@ async fn upgrade(
         if there { found } else { indexes.to_string() },
         "the two of v1.0.31 as well",
     )?;
-    let verified = programs::command(&programs.tandem, &bot.environment)
-        .arg("verify")
-        .stdout(Stdio::null())
-        .stderr(Stdio::null())
-        .status()?;
-    report.check("tandem verify", verified.success(), programs::shown(verified), "exit code 0")?;
+    let verified = programs::command(&programs.tandem, &bot.environment).arg("verify").output()?;
+    let found = match verified.status.success() {
+        true => programs::shown(verified.status),
+        false => {
+            format!("{}: {}", programs::shown(verified.status), String::from_utf8_lossy(&verified.stderr))
+        }
+    };
+    report.check("tandem verify", verified.status.success(), found, "exit code 0")?;
     Ok(start)
 }
 
@@ -232,7 +234,8 @@ async fn invite(report: &Report, programs: &Programs, servers: &Servers, bot: &B
     if let Some(psql) = local_servers::client_tool("psql") {
         report.say(format!("{} -c 'select * from tandem.ledger'", psql.display()));
     }
-    report.say("\n  Ctrl-C ends the bot and both servers, and removes their data.");
+    println!();
+    report.say("Ctrl-C ends the bot and both servers, and removes their data.");
     let (mut interrupt, mut terminate) = (signal(SignalKind::interrupt())?, signal(SignalKind::terminate())?);
     tokio::select! {
         _ = interrupt.recv() => {}

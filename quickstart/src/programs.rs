@@ -14,7 +14,7 @@ use serde_json::Value;
 use crate::Result;
 
 /// How long the bot may take to end after SIGTERM, or to answer after it began.
-const PATIENCE: Duration = Duration::from_secs(10);
+const PATIENCE: Duration = Duration::from_secs(30);
 
 /// The repository.
 pub fn root() -> &'static Path {
