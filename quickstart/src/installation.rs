@@ -40,7 +40,7 @@ pub fn create_role(postgres: &Postgres) -> Result<()> {
 }
 
 /// Logs in as the application does.
-pub async fn connect(postgres: &Postgres, database: &str) -> Result<PgConnection> {
+async fn connect(postgres: &Postgres, database: &str) -> Result<PgConnection> {
     Ok(PgConnection::connect(&postgres.url_as(ROLE, &postgres.password(), database)).await?)
 }
 
@@ -179,19 +179,21 @@ impl Random {
 pub type Tables = BTreeMap<String, Vec<Map<String, Value>>>;
 
 /// All rows of the application's tables.
-pub async fn tables(connection: &mut PgConnection) -> Result<Tables> {
+pub async fn tables(postgres: &Postgres, database: &str) -> Result<Tables> {
+    let mut connection = connect(postgres, database).await?;
     let names = sqlx::query(
         "select relname::text from pg_class where relnamespace = 'public'::regnamespace and relkind = 'r'",
     )
-    .fetch_all(&mut *connection)
+    .fetch_all(&mut connection)
     .await?;
     let mut tables = Tables::new();
     for name in names {
         let name: String = name.try_get(0)?;
         let sql = format!("select coalesce(json_agg(to_json(t)), '[]')::text from public.\"{name}\" t");
-        let rows = sqlx::query(AssertSqlSafe(sql)).fetch_one(&mut *connection).await?;
+        let rows = sqlx::query(AssertSqlSafe(sql)).fetch_one(&mut connection).await?;
         tables.insert(name, serde_json::from_str(rows.try_get(0)?)?);
     }
+    connection.close().await?;
     Ok(tables)
 }
 

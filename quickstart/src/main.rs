@@ -14,10 +14,9 @@ use std::time::Duration;
 
 use local_servers::{Postgres, PostgresOptions, Process, Qdrant, QdrantOptions};
 use serde_json::Value;
-use sqlx::Connection;
 use tokio::signal::unix::{SignalKind, signal};
 
-use installation::{MEMORIES, Pair, ROLE};
+use installation::{MEMORIES, Pair, ROLE, Tables};
 use programs::{Environment, Programs, Start};
 use report::{Report, grouped};
 
@@ -117,9 +116,7 @@ async fn upgrade(
     report.heading("1  A WhisperEngine v1.0.6 installation meets a newer image");
     installation::create_database(&servers.postgres, OLD.database)?;
     installation::install(&servers.postgres, &servers.qdrant, OLD).await?;
-    let mut connection = installation::connect(&servers.postgres, OLD.database).await?;
-    let tables = installation::tables(&mut connection).await?;
-    connection.close().await?;
+    let tables = installation::tables(&servers.postgres, OLD.database).await?;
     let points = installation::points(&servers.qdrant, OLD.collection)?;
     let rows: usize = tables.values().map(Vec::len).sum();
     report.say(format!(
@@ -142,24 +139,7 @@ async fn upgrade(
     let characters = bot.answers(report, &mut start, took).await?;
     report.check("characters", characters.len() == 5, names(&characters), "the 5 active ones of 6")?;
 
-    let mut connection = installation::connect(&servers.postgres, OLD.database).await?;
-    let now = installation::tables(&mut connection).await?;
-    connection.close().await?;
-    let losses = installation::lost(&tables, &now);
-    let found = match losses.as_slice() {
-        [] => format!("{} of v1.0.6, every value as before; {} tables now", grouped(rows), now.len()),
-        losses => format!("gone or changed: {}", losses.join(", ")),
-    };
-    report.check("rows", losses.is_empty(), found, "every row and value of before")?;
-    let points_now = installation::points(&servers.qdrant, OLD.collection)?;
-    let found = format!("{} points, every payload and vector as before", points_now.len());
-    let same = points_now == points && points.len() == MEMORIES;
-    report.check(
-        "memories",
-        same,
-        if same { &found } else { "not the points of before" },
-        "the same points",
-    )?;
+    nothing_lost(report, servers, &tables, &points).await?;
     let (_, memories) = programs::get(bot.web, "/api/memories")?;
     let indexes = &memories["payload_indexes"];
     let new = ["channel_id", "channel_type"];
@@ -181,6 +161,29 @@ async fn upgrade(
     };
     report.check("tandem verify", verified.status.success(), found, "exit code 0")?;
     Ok(start)
+}
+
+/// Checks that all rows and points are still there, as they were.
+async fn nothing_lost(
+    report: &mut Report,
+    servers: &Servers,
+    tables: &Tables,
+    points: &[Value],
+) -> Result<()> {
+    let now = installation::tables(&servers.postgres, OLD.database).await?;
+    let rows: usize = tables.values().map(Vec::len).sum();
+    let losses = installation::lost(tables, &now);
+    let found = match losses.as_slice() {
+        [] => format!("{} of v1.0.6, every value as before; {} tables now", grouped(rows), now.len()),
+        losses => format!("gone or changed: {}", losses.join(", ")),
+    };
+    report.check("rows", losses.is_empty(), found, "every row and value of before")?;
+    let same = installation::points(&servers.qdrant, OLD.collection)? == points && points.len() == MEMORIES;
+    let found = match same {
+        true => format!("{MEMORIES} points, every payload and vector as before"),
+        false => "other points than before".to_owned(),
+    };
+    report.check("memories", same, found, "the points of before")
 }
 
 /// Act 2: nothing to do.
@@ -232,7 +235,10 @@ async fn invite(report: &Report, programs: &Programs, servers: &Servers, bot: &B
     report.say(format!(". {}    # the settings of tandem and the bot", settings.file().display()));
     report.say(format!("{} status", programs.tandem.display()));
     if let Some(psql) = local_servers::client_tool("psql") {
-        report.say(format!("{} -c 'select * from tandem.ledger'", psql.display()));
+        report.say(format!(
+            "{} -c 'select version, name, origin, applied_at from tandem.ledger'",
+            psql.display()
+        ));
     }
     println!();
     report.say("Ctrl-C ends the bot and both servers, and removes their data.");
@@ -380,13 +386,13 @@ impl SettingsFile {
             ("PGPASSWORD", servers.postgres.password()),
             ("PGDATABASE", OLD.database.to_owned()),
         ];
-        let lines: String = bot
+        let others = "unset TANDEM_DATABASE_URL DATABASE_URL QDRANT_URL\n".to_owned();
+        let lines = bot
             .environment
             .iter()
             .chain(&psql)
-            .map(|(name, value)| format!("export {name}='{}'\n", value.replace('\'', r"'\''")))
-            .collect();
-        fs::write(settings.file(), lines)?;
+            .map(|(name, value)| format!("export {name}='{}'\n", value.replace('\'', r"'\''")));
+        fs::write(settings.file(), std::iter::once(others).chain(lines).collect::<String>())?;
         Ok(settings)
     }
 
