@@ -1,6 +1,7 @@
 //! The Postgres edge.
 
 mod connect;
+pub mod detector;
 pub mod fault;
 pub mod introspect;
 
