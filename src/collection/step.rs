@@ -1,0 +1,402 @@
+//! The in-place work on one collection as data: small steps, each a desired end state that can be repeated.
+
+use super::compare::{Change, Kind, Section, compare, gates, overlay};
+use super::{Observed, PayloadIndex, Schema, ServerVersion, Stamp};
+use crate::error::{Error, ExitCode, Result};
+use crate::timeline::CollectionDeclaration;
+use serde::{Deserialize, Serialize};
+use std::collections::{BTreeMap, BTreeSet};
+use std::fmt;
+
+/// One effect on one collection, done by one request and read back.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Step {
+    /// The real name.
+    pub collection: String,
+    pub action: Action,
+}
+
+/// What a step does.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Action {
+    /// Creates the collection with everything but payload indexes, and with its stamp.
+    Create {
+        schema: Schema,
+        stamp: Stamp,
+    },
+    /// Changes one section; `schema` holds that section only.
+    Update {
+        schema: Schema,
+        changes: Vec<String>,
+    },
+    /// Builds a payload index, or replaces the one that the field has.
+    CreateIndex {
+        field: String,
+        index: PayloadIndex,
+        change: String,
+    },
+    DeleteIndex {
+        field: String,
+    },
+    Stamp {
+        stamp: Stamp,
+    },
+}
+
+impl Step {
+    /// For people: `memory: hnsw_config.m: 16, declared 32`.
+    pub fn describe(&self) -> String {
+        self.to_string()
+    }
+}
+
+impl fmt::Display for Step {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}: ", self.collection)?;
+        match &self.action {
+            Action::Create { schema, .. } => {
+                let names = schema.vectors.keys().chain(schema.sparse_vectors.keys());
+                let names: Vec<&str> =
+                    names.map(|name| if name.is_empty() { "unnamed" } else { name }).collect();
+                write!(f, "create the collection with vectors {}", names.join(", "))
+            }
+            Action::Update { changes, .. } => write!(f, "{}", changes.join("; ")),
+            Action::CreateIndex { change, .. } => write!(f, "{change}"),
+            Action::DeleteIndex { field } => {
+                write!(f, "delete the payload index {field}, which is not declared")
+            }
+            Action::Stamp { stamp } => write!(f, "stamp version {}", stamp.version),
+        }
+    }
+}
+
+/// The steps that bring a collection to its declaration and stamp it; none if it is there. `None` observed means that
+/// it does not exist and is to be created.
+///
+/// # Errors
+/// What no step can do: every difference that needs a rebuild, new vectors or another server, by name.
+pub fn steps(
+    name: &str,
+    observed: Option<&Observed>,
+    declaration: &CollectionDeclaration,
+    stamp: &Stamp,
+    server: ServerVersion,
+) -> Result<Vec<Step>> {
+    let declared = &declaration.schema;
+    let step = |action| Step { collection: name.to_string(), action };
+    let Some(observed) = observed else {
+        creatable(name, declared)?;
+        refuse(name, &gates(declared, server))?;
+        return Ok(creation(declared, stamp).into_iter().map(step).collect());
+    };
+
+    let mut changes = compare(declared, observed, declaration.undeclared, server);
+    refuse(name, &changes)?;
+    changes.sort_by_key(Change::section);
+    let mut steps: Vec<Step> = changes
+        .chunk_by(|a, b| a.section() == b.section())
+        .flat_map(|changes| actions(declared, observed, changes))
+        .map(step)
+        .collect();
+    if !observed.stamp.as_ref().is_some_and(|there| there.same_claim(stamp)) {
+        steps.push(step(Action::Stamp { stamp: stamp.clone() }));
+    }
+    Ok(steps)
+}
+
+/// What a new collection needs: the collection, what its creation has no field for, and the indexes before any data.
+fn creation(declared: &Schema, stamp: &Stamp) -> Vec<Action> {
+    let later = Schema {
+        read_fan_out_factor: declared.read_fan_out_factor,
+        read_fan_out_delay_ms: declared.read_fan_out_delay_ms,
+        ..Schema::default()
+    };
+    let now = Schema {
+        payload_indexes: Default::default(),
+        read_fan_out_factor: None,
+        read_fan_out_delay_ms: None,
+        ..declared.clone()
+    };
+    let mut actions = vec![Action::Create { schema: now, stamp: stamp.clone() }];
+    if later != Schema::default() {
+        let changes = vec!["read_fan_out: as declared".to_string()];
+        actions.push(Action::Update { schema: later, changes });
+    }
+    actions.extend(declared.payload_indexes.iter().map(|(field, index)| Action::CreateIndex {
+        field: field.clone(),
+        index: index.clone(),
+        change: format!("payload_indexes.{field}: create {}", index.r#type.name()),
+    }));
+    actions
+}
+
+/// The actions for the changes of one section.
+fn actions(declared: &Schema, observed: &Observed, changes: &[Change]) -> Vec<Action> {
+    let actual = &observed.schema;
+    let section = changes[0].section();
+    if section == Section::PayloadIndexes {
+        let mut fields: Vec<&String> = changes.iter().map(|change| &change.path[1]).collect();
+        fields.dedup();
+        return fields
+            .into_iter()
+            .map(|field| match declared.payload_indexes.get(field) {
+                None => Action::DeleteIndex { field: field.clone() },
+                Some(index) => Action::CreateIndex {
+                    field: field.clone(),
+                    index: merged_index(index, actual.payload_indexes.get(field)),
+                    change: words(changes.iter().filter(|change| change.path[1] == *field)).join("; "),
+                },
+            })
+            .collect();
+    }
+    let names: BTreeSet<&str> = changes.iter().filter_map(|c| c.path.get(1)).map(String::as_str).collect();
+    let wanted = part(declared, section, &names);
+    let schema = match section {
+        // The server replaces these objects whole, so what is not declared has to be sent again.
+        Section::Quantization | Section::Vectors | Section::SparseVectors | Section::StrictMode => {
+            overlay(&wanted, &part(actual, section, &names))
+        }
+        _ => wanted,
+    };
+    vec![Action::Update { schema, changes: words(changes) }]
+}
+
+/// One section of a schema; of sections with names of the user's own only these names.
+fn part(schema: &Schema, section: Section, names: &BTreeSet<&str>) -> Schema {
+    let nothing = Schema::default();
+    match section {
+        Section::StrictMode => Schema { strict_mode_config: schema.strict_mode_config.clone(), ..nothing },
+        Section::PayloadIndexes => {
+            Schema { payload_indexes: named(&schema.payload_indexes, names), ..nothing }
+        }
+        Section::Params => Schema {
+            shard_number: schema.shard_number,
+            sharding_method: schema.sharding_method,
+            replication_factor: schema.replication_factor,
+            write_consistency_factor: schema.write_consistency_factor,
+            read_fan_out_factor: schema.read_fan_out_factor,
+            read_fan_out_delay_ms: schema.read_fan_out_delay_ms,
+            on_disk_payload: schema.on_disk_payload,
+            payload: schema.payload,
+            id_tracker: schema.id_tracker,
+            ..nothing
+        },
+        Section::Quantization => {
+            Schema { quantization_config: schema.quantization_config.clone(), ..nothing }
+        }
+        Section::Hnsw => Schema { hnsw_config: schema.hnsw_config.clone(), ..nothing },
+        Section::Vectors => Schema { vectors: named(&schema.vectors, names), ..nothing },
+        Section::SparseVectors => Schema { sparse_vectors: named(&schema.sparse_vectors, names), ..nothing },
+        Section::Wal => Schema { wal_config: schema.wal_config.clone(), ..nothing },
+        Section::Optimizers => Schema { optimizers_config: schema.optimizers_config.clone(), ..nothing },
+        Section::Metadata => Schema { metadata: named(&schema.metadata, names), ..nothing },
+    }
+}
+
+fn named<T: Clone>(all: &BTreeMap<String, T>, names: &BTreeSet<&str>) -> BTreeMap<String, T> {
+    all.iter()
+        .filter(|(name, _)| names.contains(name.as_str()))
+        .map(|(name, value)| (name.clone(), value.clone()))
+        .collect()
+}
+
+/// The index to build: the declared parameters over those that an index of the same type has.
+fn merged_index(declared: &PayloadIndex, actual: Option<&PayloadIndex>) -> PayloadIndex {
+    match actual {
+        Some(actual) if actual.r#type == declared.r#type => overlay(declared, actual),
+        _ => declared.clone(),
+    }
+}
+
+fn words<'a>(changes: impl IntoIterator<Item = &'a Change>) -> Vec<String> {
+    changes.into_iter().map(ToString::to_string).collect()
+}
+
+/// Refuses what no step can do.
+fn refuse(name: &str, changes: &[Change]) -> Result<()> {
+    let refused: Vec<&Change> = changes.iter().filter(|change| change.kind != Kind::InPlace).collect();
+    if refused.is_empty() {
+        return Ok(());
+    }
+    let list: String = refused.iter().map(|change| format!("\n  {change}")).collect();
+    let mut remedies: Vec<String> = Vec::new();
+    for change in refused {
+        let remedy = match &change.kind {
+            Kind::InPlace => continue,
+            Kind::Rebuild(_) => {
+                "keep the declaration as the collection is until it has been rebuilt".to_string()
+            }
+            Kind::Impossible { remedy, .. } => remedy.clone(),
+            Kind::NeedsServer { since, .. } => {
+                format!("upgrade Qdrant to {since} or newer, or leave the field out of the declaration")
+            }
+        };
+        if !remedies.contains(&remedy) {
+            remedies.push(remedy);
+        }
+    }
+    Err(Error::new(
+        ExitCode::Refused,
+        format!("collection `{name}` cannot be brought to the declared schema in place:{list}"),
+    )
+    .expected("the declared schema, or differences that the server can change in place")
+    .remedy(remedies.join("; ")))
+}
+
+/// A new collection needs size and distance of each dense vector.
+fn creatable(name: &str, declared: &Schema) -> Result<()> {
+    let incomplete = declared.vectors.iter().find(|(_, p)| p.size.is_none() || p.distance.is_none());
+    match incomplete {
+        None => Ok(()),
+        Some((vector, _)) => Err(Error::new(
+            ExitCode::BadTimeline,
+            format!("collection `{name}` does not exist and its vector `{vector}` is declared without size or distance"),
+        )
+        .expected("size and distance of every vector of a collection that `ensure` creates")
+        .remedy("declare both, or take the collection out of `ensure`")),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::collection::{Role, Status};
+    use crate::timeline::Undeclared;
+
+    const SERVER: ServerVersion = ServerVersion::new(1, 16, 3);
+
+    fn stamp(version: i64) -> Stamp {
+        Stamp { lineage: "l".into(), timeline: "t".into(), version, epoch: 1, role: Role::Live }
+    }
+
+    fn declaration(toml: &str) -> CollectionDeclaration {
+        CollectionDeclaration {
+            matching: "m".into(),
+            ensure: Vec::new(),
+            schema: toml::from_str(toml).unwrap(),
+            undeclared: Undeclared::default(),
+        }
+    }
+
+    fn observed(toml: &str, stamp: Option<Stamp>) -> Observed {
+        Observed {
+            name: "m".into(),
+            schema: toml::from_str(toml).unwrap(),
+            stamp,
+            aliases: Vec::new(),
+            points: 1,
+            status: Status::Green,
+            optimizer_error: None,
+            queued_updates: None,
+            deferred_points: None,
+        }
+    }
+
+    fn words(declared: &str, actual: Option<&Observed>) -> Vec<String> {
+        let steps = steps("m", actual, &declaration(declared), &stamp(2), SERVER).unwrap();
+        steps.iter().map(ToString::to_string).collect()
+    }
+
+    const BASE: &str = "vectors = { a = { size = 2, distance = 'Dot' } }\n";
+
+    #[test]
+    fn a_new_collection_is_created_stamped_and_indexed_before_any_data() {
+        let declared = format!("{BASE} read_fan_out_factor = 1\npayload_indexes = {{ k = 'keyword' }}");
+        let todo = steps("m", None, &declaration(&declared), &stamp(2), SERVER).unwrap();
+        let [create, fan_out, index] = &todo[..] else { panic!("{todo:?}") };
+        let Action::Create { schema, stamp: with } = &create.action else { panic!("{create}") };
+        assert!(schema.payload_indexes.is_empty() && schema.read_fan_out_factor.is_none());
+        assert_eq!(*with, stamp(2));
+        assert!(
+            matches!(&fan_out.action, Action::Update { schema, .. } if schema.read_fan_out_factor == Some(1))
+        );
+        assert!(matches!(&index.action, Action::CreateIndex { field, .. } if field == "k"));
+        let json = serde_json::to_string(&todo).unwrap();
+        assert_eq!(serde_json::from_str::<Vec<Step>>(&json).unwrap(), todo);
+    }
+
+    #[test]
+    fn a_new_collection_needs_size_and_distance() {
+        let incomplete = declaration("vectors = { a = { size = 2 } }");
+        let error = steps("m", None, &incomplete, &stamp(1), SERVER).unwrap_err();
+        assert_eq!(error.code, ExitCode::BadTimeline);
+        assert!(error.to_string().contains("`a`"), "{error}");
+    }
+
+    #[test]
+    fn one_step_a_section_in_an_order_that_suits_the_server() {
+        let declared = "
+            optimizers_config = { flush_interval_sec = 1, vacuum_min_vector_number = 200 }
+            hnsw_config = { m = 8 }
+            strict_mode_config = { enabled = true }
+            payload_indexes = { k = 'keyword', n = { type = 'integer', range = false, lookup = true } }
+            metadata = { owner = 'x' }
+            ";
+        let actual = observed(&format!("{BASE} payload_indexes = {{ n = 'integer' }}"), Some(stamp(1)));
+        assert_eq!(
+            words(declared, Some(&actual)),
+            [
+                "m: strict_mode_config.enabled: not set, declared true",
+                "m: payload_indexes.k: missing, declared keyword",
+                "m: payload_indexes.n.range: not set, declared false",
+                "m: hnsw_config.m: not set, declared 8",
+                "m: optimizers_config.flush_interval_sec: not set, declared 1; \
+                 optimizers_config.vacuum_min_vector_number: not set, declared 200",
+                "m: metadata.owner: not set, declared \"x\"",
+                "m: stamp version 2",
+            ]
+        );
+    }
+
+    #[test]
+    fn a_stamp_is_written_if_it_claims_something_else() {
+        for (there, written) in [
+            (None, true),
+            (Some(stamp(1)), true),
+            (Some(stamp(2)), false),
+            (Some(Stamp { epoch: 9, ..stamp(2) }), false),
+            (Some(Stamp { lineage: "x".into(), ..stamp(2) }), true),
+            (Some(Stamp { role: Role::Shadow { source: "s".into(), phase: "p".into() }, ..stamp(2) }), true),
+        ] {
+            let todo = words(BASE, Some(&observed(BASE, there.clone())));
+            assert_eq!(!todo.is_empty(), written, "{there:?}");
+        }
+    }
+
+    #[test]
+    fn every_difference_that_no_step_can_remove_is_named() {
+        let declared = "
+            vectors = { a = { size = 3, memory = 'cold' }, b = { size = 2 } }
+            wal_config = { wal_capacity_mb = 1 }
+            hnsw_config = { m = 8 }
+            ";
+        let error =
+            steps("m", Some(&observed(BASE, None)), &declaration(declared), &stamp(1), SERVER).unwrap_err();
+        assert_eq!(error.code, ExitCode::Refused);
+        let text = error.to_string();
+        for words in [
+            "vectors.a.size: 2, declared 3 (impossible",
+            "vectors.a.memory: not set, declared cold (needs server 1.19.0; this one is 1.16.3)",
+            "vectors.b: missing (needs a rebuild",
+            "wal_config.wal_capacity_mb: not set, declared 1 (needs a rebuild",
+            "declare size = 2",
+            "upgrade Qdrant to 1.19.0",
+        ] {
+            assert!(text.contains(words), "{words}: {text}");
+        }
+        assert!(!text.contains("hnsw_config"), "{text}");
+    }
+
+    #[test]
+    fn what_is_replaced_whole_is_sent_whole() {
+        let actual =
+            "vectors = { a = { size = 2, distance = 'Dot', hnsw_config = { m = 4, ef_construct = 9 } } }";
+        let declared = "vectors = { a = { hnsw_config = { m = 8 } } }";
+        let todo =
+            steps("m", Some(&observed(actual, Some(stamp(2)))), &declaration(declared), &stamp(2), SERVER);
+        let [Step { action: Action::Update { schema, .. }, .. }] = &todo.unwrap()[..] else { panic!() };
+        let hnsw = schema.vectors["a"].hnsw_config.as_ref().unwrap();
+        assert_eq!((hnsw.m, hnsw.ef_construct), (Some(8), Some(9)));
+    }
+}
