@@ -1,1 +1,9 @@
-//! qdrant
+//! The edge to Qdrant: one HTTP/2 connection, the collections on it as plain data, and the steps that change them.
+
+mod client;
+mod convert;
+pub mod fault;
+mod perform;
+
+pub use client::{Client, Survey, attempt};
+pub use fault::Fault;

@@ -1,0 +1,177 @@
+//! Doing one step, and reading back whether the server took it.
+
+use super::client::{Client, within};
+use super::convert;
+use super::fault::{Fault, Kind};
+use crate::collection::{Action, Schema, Stamp, Step, compare};
+use crate::error::{Error, ExitCode, Result};
+use crate::timeline::Undeclared;
+use qdrant_client::qdrant as pb;
+use std::time::Duration;
+
+/// Until an update is refused as hanging: servers up to 1.18.0 first stop the optimizers that run.
+const UPDATE: Duration = Duration::from_secs(600);
+
+/// Until an index build is refused as hanging.
+const BUILD: Duration = Duration::from_secs(6 * 3600);
+
+/// Between two looks at a build that goes on without us.
+const POLL: Duration = Duration::from_millis(200);
+
+/// How often a server may ask to come back later.
+const ATTEMPTS: u32 = 10;
+
+impl Client {
+    /// Does one step and reads it back. Done twice it ends the same.
+    ///
+    /// # Errors
+    /// What the server refused, or what it accepted and did not take, by collection and field.
+    pub async fn perform(&self, step: &Step) -> Result<()> {
+        let name = step.collection.as_str();
+        let failed = |fault: Fault| self.error(fault).at(step);
+        match &step.action {
+            Action::Create { schema, stamp } => self.create(step, schema, stamp).await,
+            Action::Update { schema, .. } => {
+                self.update(convert::update_collection(name, schema)).await.map_err(failed)?;
+                self.read_back(step, schema).await
+            }
+            Action::CreateIndex { field, index, .. } => {
+                let request = convert::create_field_index(name, field, index);
+                let reply = self
+                    .patiently(async || {
+                        let reply = self.points().create_field_index(within(BUILD, request.clone())).await?;
+                        Ok(reply.into_inner())
+                    })
+                    .await
+                    .map_err(failed)?;
+                self.await_build(step, reply).await?;
+                let wanted =
+                    Schema { payload_indexes: [(field.clone(), index.clone())].into(), ..Schema::default() };
+                self.read_back(step, &wanted).await
+            }
+            Action::DeleteIndex { field } => {
+                let request = pb::DeleteFieldIndexCollection {
+                    collection_name: name.to_string(),
+                    wait: Some(true),
+                    field_name: field.clone(),
+                    ordering: None,
+                    timeout: None,
+                };
+                let reply = self
+                    .patiently(async || {
+                        let reply = self.points().delete_field_index(within(BUILD, request.clone())).await?;
+                        Ok(reply.into_inner())
+                    })
+                    .await
+                    .map_err(failed)?;
+                self.await_build(step, reply).await?;
+                match self.existing(step).await?.schema.payload_indexes.contains_key(field) {
+                    true => Err(not_taken(step, &["the index is still there".into()])),
+                    false => Ok(()),
+                }
+            }
+            Action::Stamp { stamp } => self.stamp(step, stamp).await,
+        }
+    }
+
+    /// Somebody else may have created the collection in between: then it is as wanted, or the next run compares it.
+    async fn create(&self, step: &Step, schema: &Schema, stamp: &Stamp) -> Result<()> {
+        let mut stamped = schema.clone();
+        stamp.put(&mut stamped);
+        let request = convert::create_collection(&step.collection, &stamped);
+        let created = self
+            .patiently(async || {
+                Ok(self.collections().create(within(UPDATE, request.clone())).await?.into_inner())
+            })
+            .await;
+        match created {
+            Ok(_) => {}
+            Err(fault) if fault.kind == Kind::AlreadyExists => {}
+            Err(fault) => return Err(self.error(fault).at(step)),
+        }
+        self.read_back(step, schema).await?;
+        match self.existing(step).await?.stamp {
+            Some(found) if found == *stamp => Ok(()),
+            _ => self.stamp(step, stamp).await,
+        }
+    }
+
+    async fn stamp(&self, step: &Step, stamp: &Stamp) -> Result<()> {
+        let mut schema = Schema::default();
+        stamp.put(&mut schema);
+        let request = convert::update_collection(&step.collection, &schema);
+        self.update(request).await.map_err(|fault| self.error(fault).at(step))?;
+        match self.existing(step).await?.stamp {
+            Some(found) if found == *stamp => Ok(()),
+            found => Err(not_taken(step, &[format!("the stamp is {found:?}")])),
+        }
+    }
+
+    async fn update(&self, request: pb::UpdateCollection) -> std::result::Result<(), Fault> {
+        self.patiently(async || {
+            self.collections().update(within(UPDATE, request.clone())).await?;
+            Ok(())
+        })
+        .await
+    }
+
+    /// Sends again what the server puts off. Every step may be sent again.
+    async fn patiently<T>(
+        &self,
+        send: impl AsyncFn() -> std::result::Result<T, Fault>,
+    ) -> std::result::Result<T, Fault> {
+        for _ in 1..ATTEMPTS {
+            match send().await {
+                Err(Fault { kind: Kind::Throttled { retry_after }, .. }) => {
+                    tokio::time::sleep(retry_after.unwrap_or(Duration::from_secs(1))).await;
+                }
+                result => return result,
+            }
+        }
+        send().await
+    }
+
+    /// Servers from 1.18 on answer after a minute although the build goes on; they also tell what is queued.
+    async fn await_build(&self, step: &Step, reply: pb::PointsOperationResponse) -> Result<()> {
+        let done = reply.result.is_some_and(|result| result.status() == pb::UpdateStatus::Completed);
+        if done {
+            return Ok(());
+        }
+        let queue_is_empty = async || loop {
+            if self.existing(step).await?.queued_updates.unwrap_or_default() == 0 {
+                return Ok(());
+            }
+            tokio::time::sleep(POLL).await;
+        };
+        match tokio::time::timeout(BUILD, queue_is_empty()).await {
+            Ok(result) => result,
+            Err(_) => Err(not_taken(step, &["the update is still queued".into()])),
+        }
+    }
+
+    async fn existing(&self, step: &Step) -> Result<crate::collection::Observed> {
+        self.inspect(&step.collection).await?.ok_or_else(|| {
+            Error::new(ExitCode::StepFailed, "the collection is gone")
+                .at(step)
+                .remedy("find out what deletes collections on this server while tandem runs")
+        })
+    }
+
+    /// A server that does not know a field drops it without an error, so that only reading back proves a change.
+    async fn read_back(&self, step: &Step, wanted: &Schema) -> Result<()> {
+        let (server, observed) = tokio::join!(self.version(), self.existing(step));
+        let server = server.map_err(|fault| self.error(fault).at(step))?;
+        let left = compare(wanted, &observed?, Undeclared::default(), server);
+        match left.is_empty() {
+            true => Ok(()),
+            false => Err(not_taken(step, &left.iter().map(ToString::to_string).collect::<Vec<_>>())),
+        }
+    }
+}
+
+fn not_taken(step: &Step, left: &[String]) -> Error {
+    let left: String = left.iter().map(|change| format!("\n  {change}")).collect();
+    Error::new(ExitCode::StepFailed, format!("{step}: the server accepted it and did not take:{left}"))
+        .expected("what was sent, read back")
+        .remedy("run again; if it stays, upgrade Qdrant or leave the field out of the declaration")
+}

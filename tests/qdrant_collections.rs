@@ -1,0 +1,506 @@
+//! Collections reach their declared schema on real servers, and reading them back proves it.
+
+use local_servers::{Qdrant, QdrantVersion, unique_name};
+use tandem::collection::{Action, Observed, Role, Schema, ServerVersion, Stamp, Step, compare, gates, steps};
+use tandem::config::QdrantSettings;
+use tandem::qdrant::Client;
+use tandem::secret::Secret;
+use tandem::timeline::{CollectionDeclaration, Undeclared};
+
+struct Server {
+    rest: Qdrant,
+    client: Client,
+    version: ServerVersion,
+}
+
+async fn servers() -> Vec<Server> {
+    let mut servers = Vec::new();
+    for version in QdrantVersion::ALL {
+        let rest = Qdrant::shared(version).unwrap();
+        let settings = QdrantSettings {
+            host: rest.host().into(),
+            port: rest.grpc_port(),
+            tls: false,
+            api_key: rest.api_key().map(Secret::new),
+            api_key_origin: "QDRANT_API_KEY".into(),
+        };
+        let client = Client::connect(&settings).await.unwrap();
+        let version = client.probe().await.unwrap();
+        servers.push(Server { rest, client, version });
+    }
+    servers
+}
+
+fn schema(toml: &str) -> Schema {
+    toml::from_str(toml).unwrap()
+}
+
+fn stamp(version: i64) -> Stamp {
+    Stamp { lineage: "l".into(), timeline: "t".into(), version, epoch: 1, role: Role::Live }
+}
+
+fn declaration(name: &str, schema: &Schema) -> CollectionDeclaration {
+    CollectionDeclaration {
+        matching: name.into(),
+        ensure: vec![name.into()],
+        schema: schema.clone(),
+        undeclared: Undeclared::default(),
+    }
+}
+
+impl Server {
+    async fn observed(&self, name: &str) -> Observed {
+        self.client.inspect(name).await.unwrap().unwrap()
+    }
+
+    /// Does what is to do and returns it; then nothing is left to do.
+    async fn bring(&self, name: &str, declared: &Schema) -> Vec<Step> {
+        let declaration = declaration(name, declared);
+        let observed = self.client.inspect(name).await.unwrap();
+        let todo = steps(name, observed.as_ref(), &declaration, &stamp(1), self.version).unwrap();
+        for step in &todo {
+            self.client.perform(step).await.unwrap();
+        }
+        let observed = self.observed(name).await;
+        assert_eq!(compare(declared, &observed, declaration.undeclared, self.version), []);
+        let left = steps(name, Some(&observed), &declaration, &stamp(1), self.version).unwrap();
+        assert_eq!(left, []);
+        todo
+    }
+}
+
+/// Everything that can be declared and that all supported servers know.
+#[tokio::test]
+async fn a_collection_is_created_with_every_parameter() {
+    for server in servers().await {
+        let name = unique_name("full");
+        let todo = server.bring(&name, &schema(FULL)).await;
+        assert!(matches!(todo[0].action, Action::Create { .. }));
+        assert_eq!(todo.len(), 2 + schema(FULL).payload_indexes.len());
+        let observed = server.observed(&name).await;
+        assert_eq!(observed.stamp, Some(stamp(1)));
+        assert_eq!(observed.points, 0);
+        server.drop_collection(&name);
+    }
+}
+
+#[tokio::test]
+async fn newer_servers_take_newer_fields() {
+    let newer = schema(
+        r#"
+        vectors = { size = 4, distance = "Dot" }
+        read_fan_out_delay_ms = 100
+        optimizers_config = { prevent_unoptimized = true }
+        payload_indexes = { k = { type = "keyword", enable_hnsw = false }, t = { type = "text", enable_hnsw = false } }
+        "#,
+    );
+    for server in servers().await {
+        let name = unique_name("newer");
+        if server.version >= ServerVersion::new(1, 17, 0) {
+            server.bring(&name, &newer).await;
+            server.drop_collection(&name);
+            continue;
+        }
+        let error = steps(&name, None, &declaration(&name, &newer), &stamp(1), server.version).unwrap_err();
+        let text = error.to_string();
+        for field in ["prevent_unoptimized", "read_fan_out_delay_ms", "payload_indexes.k.enable_hnsw"] {
+            assert!(text.contains(field), "{text}");
+        }
+        assert!(text.contains("1.17.0") && text.contains("1.16.3"), "{text}");
+    }
+}
+
+/// What the gates are for: each field that a server does not know is dropped without an error, or refused. Without
+/// its gate the step still fails, because it is read back.
+#[tokio::test]
+async fn a_dropped_field_is_found_by_reading_back() {
+    let fields = [
+        ("vectors = { size = 4, distance = 'Dot', memory = 'cold' }", "memory"),
+        ("hnsw_config = { memory = 'cold' }", "hnsw_config.memory"),
+        (
+            "quantization_config = { scalar = { type = 'int8', memory = 'pinned' } }",
+            "quantization_config.scalar.memory",
+        ),
+        ("quantization_config = { turbo = {} }", "quantization_config"),
+        ("sparse_vectors = { s = { index = { memory = 'cached' } } }", "sparse_vectors.s.index.memory"),
+        ("strict_mode_config = { search_max_batchsize = 3 }", "strict_mode_config.search_max_batchsize"),
+        (
+            "strict_mode_config = { max_resident_memory_percent = 3 }",
+            "strict_mode_config.max_resident_memory_percent",
+        ),
+        ("payload = { memory = 'cached' }", "payload.memory"),
+        ("id_tracker = { memory = 'cached' }", "id_tracker.memory"),
+        ("read_fan_out_delay_ms = 7", "read_fan_out_delay_ms"),
+        ("optimizers_config = { prevent_unoptimized = true }", "optimizers_config.prevent_unoptimized"),
+        (
+            "payload_indexes = { k = { type = 'keyword', enable_hnsw = false } }",
+            "payload_indexes.k.enable_hnsw",
+        ),
+        ("payload_indexes = { k = { type = 'keyword', prefix = true } }", "payload_indexes.k.prefix"),
+        ("payload_indexes = { k = { type = 'keyword', nested = 'a' } }", "payload_indexes.k.nested"),
+        ("payload_indexes = { k = { type = 'float', memory = 'cold' } }", "payload_indexes.k.memory"),
+        (
+            "payload_indexes = { t = { type = 'text', scoring = { type = 'bm25' } } }",
+            "payload_indexes.t.scoring.type",
+        ),
+        ("payload_indexes = { t = { type = 'text', tokenizer = 'code' } }", "payload_indexes.t.tokenizer"),
+        (
+            "payload_indexes = { t = { type = 'text', stemmer = { type = 'none' } } }",
+            "payload_indexes.t.stemmer.type",
+        ),
+        ("vectors = { size = 4, distance = 'Dot', datatype = 'turbo4' }", "datatype"),
+    ];
+    for server in servers().await {
+        for (toml, field) in &fields {
+            let declared = schema(toml);
+            let gated = gates(&declared, server.version);
+            // The latest of the steps that this declaration takes on a server that knows everything.
+            let newest = ServerVersion::new(9, 0, 0);
+            let name = unique_name("gated");
+            let todo = steps(&name, None, &declaration(&name, &declared), &stamp(1), newest).unwrap();
+            let mut outcome = Ok(());
+            for step in &todo {
+                outcome = server.client.perform(step).await;
+                if outcome.is_err() {
+                    break;
+                }
+            }
+            server.drop_collection(&name);
+            match &outcome {
+                Ok(()) => assert_eq!(gated, [], "{field} works on {} and is gated", server.version),
+                Err(error) => assert!(
+                    gated.iter().any(|change| change.to_string().contains(field)),
+                    "{field} fails on {} and is not gated: {error}",
+                    server.version
+                ),
+            }
+        }
+    }
+}
+
+/// One step per change: from a schema, to a schema, by these sections.
+#[tokio::test]
+async fn everything_mutable_changes_in_place_and_keeps_the_points() {
+    let base = r#"
+        [vectors.a]
+        size = 2
+        distance = "Dot"
+        hnsw_config = { m = 16, ef_construct = 100 }
+        quantization_config = { scalar = { type = "int8", quantile = 0.9, always_ram = true } }
+        [vectors.b]
+        size = 2
+        distance = "Cosine"
+        [sparse_vectors.s]
+        index = { full_scan_threshold = 10, on_disk = true }
+        [payload_indexes]
+        k = "keyword"
+        "#;
+    let changes = [
+        "hnsw_config = { m = 24, full_scan_threshold = 100, payload_m = 8, on_disk = true, inline_storage = true }",
+        "[vectors.a.hnsw_config]\nef_construct = 200",
+        "[vectors.b]\nhnsw_config = { m = 8 }\non_disk = true",
+        "[vectors.a]\nquantization_config = { scalar = { type = 'int8', always_ram = false } }",
+        "[vectors.a]\nquantization_config = { binary = { encoding = 'two_bits' } }",
+        "[vectors.a]\nquantization_config = 'Disabled'",
+        "[vectors.a]\non_disk = true\n[vectors.b]\non_disk = false",
+        "quantization_config = { scalar = { type = 'int8', quantile = 0.99 } }",
+        "quantization_config = { scalar = { type = 'int8', always_ram = true } }",
+        "quantization_config = { product = { compression = 'x8' } }",
+        "quantization_config = { binary = { query_encoding = 'scalar8bits' } }",
+        "quantization_config = 'Disabled'",
+        "optimizers_config = { deleted_threshold = 0.35, indexing_threshold = 1, max_optimization_threads = 1 }",
+        "optimizers_config = { indexing_threshold = 0, memmap_threshold = 0, max_optimization_threads = 'auto' }",
+        "on_disk_payload = false",
+        "on_disk_payload = true\nread_fan_out_factor = 2\nwrite_consistency_factor = 2\nreplication_factor = 3",
+        "strict_mode_config = { enabled = true, max_query_limit = 50 }",
+        "strict_mode_config = { max_query_limit = 60, sparse_config = { s = { max_length = 5 } } }",
+        "strict_mode_config = { multivector_config = { a = { max_vectors = 5 } } }",
+        "strict_mode_config = { enabled = false }",
+        "metadata = { owner = 'x', deep = { a = 1, b = 2 } }",
+        "metadata = { deep = { a = 1 } }",
+        "[sparse_vectors.s]\nindex = { full_scan_threshold = 20 }",
+        "[sparse_vectors.s]\nmodifier = 'idf'",
+        "[sparse_vectors.s]\nmodifier = 'none'\nindex = { on_disk = false }",
+        "payload_indexes = { k = 'integer', n = { type = 'float', on_disk = true } }",
+        "payload_indexes = { n = { type = 'float', is_principal = true } }",
+        "payload_indexes = { k = 'keyword' }",
+    ];
+    for server in servers().await {
+        let name = unique_name("in_place");
+        server.bring(&name, &schema(base)).await;
+        server.add_points(&name);
+        for change in changes {
+            let declared = schema(change);
+            let before = declaration(&name, &server.observed(&name).await.schema);
+            let todo = server.bring(&name, &declared).await;
+            assert!(!todo.is_empty(), "{change}: nothing to do");
+            // What was not declared is as before.
+            let after = server.observed(&name).await;
+            let undo = steps(&name, Some(&after), &before, &stamp(1), server.version).unwrap();
+            let sections = sections(&todo);
+            assert!(undo.iter().all(|step| sections.contains(&section(step))), "{change}: {undo:?}");
+        }
+        assert_eq!(server.count(&name), 3);
+        server.drop_collection(&name);
+    }
+}
+
+/// The first name of what a step changes.
+fn section(step: &Step) -> &str {
+    match &step.action {
+        Action::Update { changes, .. } => changes[0].split(['.', ':']).next().unwrap(),
+        Action::CreateIndex { .. } | Action::DeleteIndex { .. } => "payload_indexes",
+        Action::Create { .. } | Action::Stamp { .. } => panic!("{step} changes no schema"),
+    }
+}
+
+fn sections(steps: &[Step]) -> Vec<&str> {
+    steps.iter().map(section).collect()
+}
+
+#[tokio::test]
+async fn a_wrongly_typed_index_is_corrected_and_covers_the_points() {
+    for server in servers().await {
+        let name = unique_name("typed");
+        let vectors = "vectors = { a = { size = 2, distance = 'Dot' }, b = { size = 2, distance = 'Dot' } }\nsparse_vectors = { s = {} }\n";
+        server.bring(&name, &schema(&format!("{vectors} payload_indexes = {{ n = 'keyword' }}"))).await;
+        server.add_points(&name);
+        let todo = server.bring(&name, &schema("payload_indexes = { n = 'float' }")).await;
+        assert_eq!(todo[0].to_string(), format!("{name}: payload_indexes.n: keyword, declared float"));
+        let info = server.rest("GET", &format!("/collections/{name}"), "");
+        let index = &info["result"]["payload_schema"]["n"];
+        assert_eq!((index["data_type"].as_str(), index["points"].as_u64()), (Some("float"), Some(1)));
+        server.drop_collection(&name);
+    }
+}
+
+#[tokio::test]
+async fn undeclared_indexes_go_only_if_the_declaration_says_so() {
+    for server in servers().await {
+        let name = unique_name("undeclared");
+        let declared =
+            schema("vectors = { size = 2, distance = 'Dot' }\npayload_indexes = { k = 'keyword' }");
+        server.bring(&name, &declared).await;
+        server.bring(&name, &schema("payload_indexes = { old = 'text' }")).await;
+        assert_eq!(server.bring(&name, &declared).await, []);
+
+        let mut declaration = declaration(&name, &declared);
+        declaration.undeclared.drop_payload_indexes = true;
+        let observed = server.observed(&name).await;
+        let todo = steps(&name, Some(&observed), &declaration, &stamp(1), server.version).unwrap();
+        assert_eq!(todo.len(), 1);
+        for _ in 0..2 {
+            server.client.perform(&todo[0]).await.unwrap();
+        }
+        let left = server.observed(&name).await.schema.payload_indexes;
+        assert_eq!(left.keys().collect::<Vec<_>>(), ["k"]);
+        server.drop_collection(&name);
+    }
+}
+
+#[tokio::test]
+async fn a_stamp_is_kept_whole_beside_other_metadata() {
+    for server in servers().await {
+        let name = unique_name("stamp");
+        let declared = schema("vectors = { size = 2, distance = 'Dot' }\nmetadata = { owner = 'bot' }");
+        server.bring(&name, &declared).await;
+        let shadow = Stamp {
+            version: 20251011143000,
+            epoch: 7,
+            role: Role::Shadow { source: "memory".into(), phase: "copy".into() },
+            ..stamp(1)
+        };
+        for stamp in [shadow, stamp(3)] {
+            let step = Step { collection: name.clone(), action: Action::Stamp { stamp: stamp.clone() } };
+            server.client.perform(&step).await.unwrap();
+            let observed = server.observed(&name).await;
+            assert_eq!(observed.stamp, Some(stamp));
+            assert_eq!(observed.schema.metadata, declared.metadata);
+        }
+        server.rest("PATCH", &format!("/collections/{name}"), r#"{ "metadata": { "tandem": "mine" } }"#);
+        let error = server.client.inspect(&name).await.unwrap_err();
+        assert!(error.to_string().contains(&name) && error.remedy.is_some(), "{error}");
+        server.drop_collection(&name);
+    }
+}
+
+#[tokio::test]
+async fn steps_done_twice_end_the_same() {
+    for server in servers().await {
+        let name = unique_name("twice");
+        let declaration = declaration(&name, &schema(FULL));
+        let todo = steps(&name, None, &declaration, &stamp(1), server.version).unwrap();
+        for step in todo.iter().flat_map(|step| [step, step]) {
+            server.client.perform(step).await.unwrap();
+        }
+        // A run that was killed anywhere in between.
+        for step in &todo {
+            server.client.perform(step).await.unwrap();
+        }
+        let observed = server.observed(&name).await;
+        assert_eq!(steps(&name, Some(&observed), &declaration, &stamp(1), server.version).unwrap(), []);
+        server.drop_collection(&name);
+    }
+}
+
+#[tokio::test]
+async fn creators_in_a_race_all_end_well_or_name_the_difference() {
+    for server in servers().await {
+        let name = unique_name("race");
+        let declared = schema("vectors = { size = 2, distance = 'Dot' }\nhnsw_config = { m = 8 }");
+        let todo = steps(&name, None, &declaration(&name, &declared), &stamp(1), server.version).unwrap();
+        let (a, b) = tokio::join!(server.client.perform(&todo[0]), server.client.perform(&todo[0]));
+        assert_eq!((a, b), (Ok(()), Ok(())));
+        server.drop_collection(&name);
+
+        // The application was faster and knows nothing of stamps.
+        let path = format!("/collections/{name}");
+        server.rest(
+            "PUT",
+            &path,
+            r#"{ "vectors": { "size": 2, "distance": "Dot" }, "hnsw_config": { "m": 8 } }"#,
+        );
+        server.client.perform(&todo[0]).await.unwrap();
+        assert_eq!(server.observed(&name).await.stamp, Some(stamp(1)));
+        server.drop_collection(&name);
+
+        server.rest("PUT", &path, r#"{ "vectors": { "size": 2, "distance": "Dot" } }"#);
+        let error = server.client.perform(&todo[0]).await.unwrap_err();
+        assert!(error.to_string().contains("hnsw_config.m: 16, declared 8"), "{error}");
+        server.drop_collection(&name);
+    }
+}
+
+#[tokio::test]
+async fn a_survey_finds_names_aliases_and_what_was_asked_for() {
+    for server in servers().await {
+        let (real, alias, absent) = (unique_name("real"), unique_name("alias"), unique_name("absent"));
+        server.bring(&real, &schema("vectors = { size = 2, distance = 'Dot' }")).await;
+        let action = serde_json::json!({ "create_alias": { "collection_name": real, "alias_name": alias } });
+        server.rest("POST", "/collections/aliases", &serde_json::json!({ "actions": [action] }).to_string());
+        let survey = server.client.survey(&[alias.clone(), absent, real.clone()]).await.unwrap();
+        assert_eq!(survey.server, server.version);
+        assert!(survey.names.contains(&real) && !survey.names.contains(&alias));
+        assert_eq!(survey.aliases[&alias], real);
+        assert_eq!(survey.collections.keys().collect::<Vec<_>>(), [&real]);
+        assert_eq!(survey.collections[&real].aliases, [alias]);
+        server.drop_collection(&real);
+    }
+}
+
+impl Server {
+    fn rest(&self, method: &str, path: &str, body: &str) -> serde_json::Value {
+        let (status, text) = self.rest.rest(method, path, body).unwrap();
+        assert_eq!(status, 200, "{method} {path}: {text}");
+        serde_json::from_str(&text).unwrap()
+    }
+
+    fn drop_collection(&self, name: &str) {
+        self.rest("DELETE", &format!("/collections/{name}"), "");
+    }
+
+    fn add_points(&self, name: &str) {
+        let body = r#"{ "points": [
+            { "id": 1, "vector": { "a": [1, 2], "b": [3, 4], "s": { "indices": [1], "values": [0.5] } }, "payload": { "k": "x", "n": 1.5 } },
+            { "id": 2, "vector": { "a": [5, 6] }, "payload": { "k": 7 } },
+            { "id": "550e8400-e29b-41d4-a716-446655440000", "vector": {}, "payload": null }
+        ] }"#;
+        self.rest("PUT", &format!("/collections/{name}/points?wait=true"), body);
+    }
+
+    fn count(&self, name: &str) -> u64 {
+        let answer = self.rest("POST", &format!("/collections/{name}/points/count"), r#"{ "exact": true }"#);
+        answer["result"]["count"].as_u64().unwrap()
+    }
+}
+
+const FULL: &str = r#"
+shard_number = 2
+sharding_method = "auto"
+replication_factor = 1
+write_consistency_factor = 1
+read_fan_out_factor = 1
+on_disk_payload = false
+hnsw_config = { m = 8, ef_construct = 64, full_scan_threshold = 500, max_indexing_threads = 2, on_disk = true, payload_m = 4, inline_storage = false }
+quantization_config = { scalar = { type = "int8", quantile = 0.97, always_ram = true } }
+wal_config = { wal_capacity_mb = 4, wal_segments_ahead = 1, wal_retain_closed = 2 }
+metadata = { owner = "bot", n = 1, f = 1.5, deep = { a = [1, "x", true], b = {} } }
+[optimizers_config]
+deleted_threshold = 0.3
+vacuum_min_vector_number = 500
+default_segment_number = 3
+max_segment_size = 30000
+memmap_threshold = 40000
+indexing_threshold = 25000
+flush_interval_sec = 7
+max_optimization_threads = 2
+[strict_mode_config]
+enabled = false
+max_query_limit = 100
+max_timeout = 60
+unindexed_filtering_retrieve = true
+unindexed_filtering_update = true
+search_max_hnsw_ef = 512
+search_allow_exact = true
+search_max_oversampling = 2.1
+upsert_max_batchsize = 1000
+max_collection_vector_size_bytes = 1000000000
+max_collection_payload_size_bytes = 1000000000
+read_rate_limit = 10000
+write_rate_limit = 10000
+filter_max_conditions = 100
+condition_max_size = 100
+multivector_config = { colbert = { max_vectors = 100 } }
+sparse_config = { words = { max_length = 1000 } }
+max_points_count = 1000000
+max_payload_index_count = 100
+[vectors.content]
+size = 8
+distance = "Cosine"
+on_disk = true
+datatype = "float16"
+hnsw_config = { m = 32, ef_construct = 256, full_scan_threshold = 20000, max_indexing_threads = 1, on_disk = false, payload_m = 8, inline_storage = true }
+quantization_config = { product = { compression = "x16", always_ram = false } }
+[vectors.colbert]
+size = 4
+distance = "Dot"
+multivector_config = { comparator = "max_sim" }
+hnsw_config = { m = 0 }
+quantization_config = { binary = { always_ram = true, encoding = "two_bits", query_encoding = "scalar4bits" } }
+[vectors.bytes]
+size = 4
+distance = "Manhattan"
+datatype = "uint8"
+[vectors.plain]
+size = 4
+distance = "Euclid"
+datatype = "float32"
+on_disk = false
+quantization_config = "Disabled"
+[sparse_vectors.words]
+modifier = "idf"
+index = { full_scan_threshold = 100, on_disk = true, datatype = "float16" }
+[sparse_vectors.bare]
+[payload_indexes]
+k = "keyword"
+k2 = { type = "keyword", is_tenant = true, on_disk = true }
+k3 = { type = "keyword", is_tenant = false, on_disk = false }
+i = "integer"
+i2 = { type = "integer", lookup = true, range = false, is_principal = false, on_disk = true }
+i3 = { type = "integer", range = true, lookup = true }
+f = "float"
+f2 = { type = "float", on_disk = true, is_principal = true }
+g = "geo"
+g2 = { type = "geo", on_disk = true }
+b = "bool"
+b2 = { type = "bool", on_disk = true }
+d = "datetime"
+d2 = { type = "datetime", on_disk = true, is_principal = true }
+u = "uuid"
+u2 = { type = "uuid", is_tenant = true, on_disk = true }
+t = "text"
+t2 = { type = "text", tokenizer = "multilingual", lowercase = false, ascii_folding = true, phrase_matching = true, min_token_len = 2, max_token_len = 20, on_disk = true, stopwords = { languages = ["german", "english"], custom = ["z", "a"] }, stemmer = { type = "snowball", language = "german" } }
+t3 = { type = "text", tokenizer = "prefix", stopwords = "english" }
+"nested.path" = "keyword"
+"tags[].name" = "keyword"
+"#;
