@@ -70,6 +70,8 @@ pub struct Error {
     pub expected: Option<String>,
     /// What to do, as a command where there is one.
     pub remedy: Option<String>,
+    /// The connection was lost: looking again may find the work done, so this alone ends nothing.
+    pub lost: bool,
 }
 
 /// The result of everything that touches the world.
@@ -78,7 +80,7 @@ pub type Result<T> = std::result::Result<T, Error>;
 impl Error {
     /// An error with its exit code and its finding.
     pub fn new(code: ExitCode, found: impl Into<String>) -> Self {
-        Self { code, found: found.into(), expected: None, remedy: None }
+        Self { code, found: found.into(), expected: None, remedy: None, lost: false }
     }
 
     /// Adds what would have been right.

@@ -1,0 +1,190 @@
+//! Verdicts and a target make a plan, or a refusal that says what would resolve it.
+
+use crate::collection::Step;
+use crate::error::{Error, ExitCode};
+use crate::ledger::{Divergence, OpenRun};
+use crate::timeline::{Number, Timeline};
+use crate::verdict::{Nearest, Postgres};
+use serde::Serialize;
+
+/// Everything that a run will do, in order.
+#[derive(Debug, Clone, PartialEq, Serialize, Default)]
+pub struct Plan {
+    /// The version that both stores are brought to.
+    pub target: Number,
+    /// The finding about Postgres, in words.
+    pub postgres: String,
+    /// The ledger does not exist yet.
+    pub create_ledger: bool,
+    /// Versions that are recorded because the catalog proves them.
+    pub stamp: Vec<Number>,
+    /// Versions whose SQL will run.
+    pub apply: Vec<Number>,
+    /// Versions whose raw checksum is renewed: the file changed, its tokens did not.
+    pub heal: Vec<Number>,
+    /// What each managed collection needs.
+    pub collections: Vec<CollectionPlan>,
+    /// Earlier runs without an end, which this one ends.
+    pub resume: Vec<OpenRun>,
+    /// The ledger is ahead of this image, which is allowed to start and touches nothing.
+    pub ahead: bool,
+}
+
+/// What one real collection needs.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct CollectionPlan {
+    /// The real name.
+    pub name: String,
+    /// The finding, in words.
+    pub found: String,
+    pub steps: Vec<Step>,
+}
+
+impl Plan {
+    /// Nothing to do in either store.
+    pub fn is_empty(&self) -> bool {
+        !self.has_effects() && self.resume.is_empty()
+    }
+
+    /// Something will change in a store; ending the journal of a dead run alone is no such thing.
+    pub fn has_effects(&self) -> bool {
+        !self.postgres_is_empty() || self.collections.iter().any(|c| !c.steps.is_empty())
+    }
+
+    /// Nothing to do in Postgres.
+    pub fn postgres_is_empty(&self) -> bool {
+        !self.create_ledger && self.stamp.is_empty() && self.apply.is_empty() && self.heal.is_empty()
+    }
+}
+
+/// Plans Postgres' way to the head of the timeline.
+///
+/// `install_beside` allows a first installation next to objects that nobody explains.
+pub fn postgres(timeline: &Timeline, verdict: &Postgres, install_beside: bool) -> Result<Plan, Error> {
+    let target = timeline.head().map_or(0, |v| v.number);
+    let mut plan = Plan { target, postgres: describe(verdict, timeline), ..Plan::default() };
+    let after =
+        |at: Number| timeline.versions.iter().map(|v| v.number).filter(|n| *n > at).collect::<Vec<_>>();
+    let through =
+        |at: Number| timeline.versions.iter().map(|v| v.number).filter(|n| *n <= at).collect::<Vec<_>>();
+    match verdict {
+        Postgres::Fresh => {
+            plan.create_ledger = true;
+            plan.apply = after(0);
+        }
+        Postgres::Foreign { nearest: None, .. } if install_beside => {
+            plan.create_ledger = true;
+            plan.apply = after(0);
+        }
+        Postgres::Versioned { at, cosmetic, .. } => {
+            plan.apply = after(*at);
+            plan.heal.clone_from(cosmetic);
+        }
+        Postgres::Legacy { at, .. } => {
+            plan.create_ledger = true;
+            plan.stamp = through(*at);
+            plan.apply = after(*at);
+        }
+        Postgres::Ahead { at, unknown, difference } => {
+            let blocking = unknown.iter().find(|(_, _, compatible_from)| *compatible_from > target);
+            if let Some((number, name, compatible_from)) = blocking {
+                return Err(refusal(&plan)
+                    .expected(format!(
+                        "an image at version {compatible_from} or newer: version {number} ({name}) no longer lets older ones run; this image has {target}"
+                    ))
+                    .remedy("start the newer image, or downgrade the database with it first"));
+            }
+            if let Some(difference) = difference {
+                return Err(refusal(&plan)
+                    .expected(format!("the catalog that the ledger stored for version {at}: {difference}"))
+                    .remedy("start the image that has the newest version; it names what differs"));
+            }
+            plan.ahead = true;
+            plan.target = *at;
+        }
+        Postgres::Stale { claimed, proven, difference } => {
+            let expected = format!("the catalog of version {claimed}: {difference}");
+            return Err(refusal(&plan).expected(expected).remedy(match proven {
+                Some(at) => format!("the catalog is that of version {at}: restore what is missing, or the ledger rows above {at} are wrong"),
+                None => "restore what is missing or changed, from a backup or by hand, then start again".into(),
+            }));
+        }
+        Postgres::Diverged(divergence) => {
+            return Err(Error::new(ExitCode::BadTimeline, divergence.to_string())
+                .expected("the applied versions are the first ones of the timeline, unchanged")
+                .remedy(match divergence {
+                    Divergence::Edited { .. } => {
+                        "put the file back as it was, and write what you want to change as a new version"
+                    }
+                    Divergence::Gap { .. } => "give the file a number above the newest applied version",
+                    Divergence::Missing { .. } => "put the missing file back",
+                    Divergence::Algorithm { .. } => "start a newer tandem",
+                }));
+        }
+        Postgres::Foreign { nearest, .. } => {
+            return Err(refusal(&plan).expected(foreign_expectation(nearest.as_ref(), timeline)).remedy(match nearest {
+                Some(_) => "point tandem at the right database (POSTGRES_DB, DATABASE_URL), or bring these objects to that version by hand",
+                None => {
+                    "point tandem at the right database (POSTGRES_DB, DATABASE_URL); to install beside these objects, say --install-beside"
+                }
+            }));
+        }
+    }
+    Ok(plan)
+}
+
+fn refusal(plan: &Plan) -> Error {
+    Error::new(ExitCode::Refused, format!("Postgres is {}", plan.postgres))
+}
+
+fn foreign_expectation(nearest: Option<&Nearest>, timeline: &Timeline) -> String {
+    match nearest {
+        Some(n) => format!(
+            "version {} ({}) comes nearest, with {} objects alike: {}",
+            n.number, n.name, n.matched, n.difference
+        ),
+        None => format!("an empty database, or one of {}", timeline.settings.application),
+    }
+}
+
+/// The finding in words: which version, on what evidence.
+pub fn describe(verdict: &Postgres, timeline: &Timeline) -> String {
+    let name = |number: Number| match timeline.version(number) {
+        Some(v) => match &v.release {
+            Some(release) => format!("version {number} ({}, release {release})", v.name),
+            None => format!("version {number} ({})", v.name),
+        },
+        None => format!("version {number}"),
+    };
+    let extras = |extras: &[String]| match extras.len() {
+        0 => String::new(),
+        1 => format!("; 1 object of your own is left alone: {}", extras[0]),
+        n => format!("; {n} objects of your own are left alone, such as {}", extras[0]),
+    };
+    match verdict {
+        Postgres::Fresh => "fresh: no object of the application".into(),
+        Postgres::Versioned { at, extras: own, .. } => {
+            format!("versioned: the ledger says {}, the catalog proves it{}", name(*at), extras(own))
+        }
+        Postgres::Legacy { at, compared, extras: own } => {
+            format!("legacy: no ledger; {compared} objects compared, all as in {}{}", name(*at), extras(own))
+        }
+        Postgres::Ahead { at, unknown, .. } => format!(
+            "ahead: the ledger is at version {at} and names {} version{} that this image does not have",
+            unknown.len(),
+            if unknown.len() == 1 { "" } else { "s" }
+        ),
+        Postgres::Stale { claimed, proven, .. } => match proven {
+            Some(at) => {
+                format!("stale: the ledger says {}, the catalog is that of {}", name(*claimed), name(*at))
+            }
+            None => {
+                format!("stale: the ledger says {}, the catalog is not that of any version", name(*claimed))
+            }
+        },
+        Postgres::Diverged(divergence) => divergence.to_string(),
+        Postgres::Foreign { objects, .. } => {
+            format!("foreign: {objects} objects and no ledger, and no version resembles them")
+        }
+    }
+}

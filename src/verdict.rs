@@ -1,0 +1,206 @@
+//! What was found in a store, with the proof: observed data held against the timeline.
+
+use crate::catalog::{self, Catalog, Difference, Expected, Kind, ObjectId};
+use crate::ledger::{Divergence, Ledger, Standing};
+use crate::timeline::{Number, Timeline};
+use std::collections::{BTreeMap, HashSet};
+
+/// What was read from Postgres.
+#[derive(Debug, Clone)]
+pub struct Seen {
+    pub catalog: Catalog,
+    pub ledger: Option<Ledger>,
+    /// The `[proof]`s that were asked, by version.
+    pub proofs: BTreeMap<Number, bool>,
+    /// The catalogs that other timelines keep in the same place.
+    pub others: Vec<Catalog>,
+}
+
+/// The verdict on Postgres.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Postgres {
+    /// No object of the application, and nobody else's.
+    Fresh,
+    /// Ledger at a version whose catalog is proven.
+    Versioned { at: Number, extras: Vec<String>, cosmetic: Vec<Number> },
+    /// No ledger; the catalog of a version is proven.
+    Legacy { at: Number, compared: usize, extras: Vec<String> },
+    /// The ledger names versions that this image does not have.
+    Ahead { at: Number, unknown: Vec<(Number, String, Number)>, difference: Option<Difference> },
+    /// The ledger claims a version that the catalog does not show.
+    Stale { claimed: Number, proven: Option<Number>, difference: Difference },
+    /// Rows and timeline contradict each other.
+    Diverged(Divergence),
+    /// Objects, but no version resembles them.
+    Foreign { nearest: Option<Nearest>, objects: usize },
+}
+
+/// The version that comes nearest to what was found.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Nearest {
+    pub number: Number,
+    pub name: String,
+    /// Objects of that version that were found as they should be.
+    pub matched: usize,
+    pub difference: Difference,
+}
+
+/// Judges Postgres. `standing` says how the ledger's rows stand to the timeline, if there is a ledger.
+pub fn postgres(
+    timeline: &Timeline,
+    expected: &Expected,
+    seen: &Seen,
+    standing: Option<Standing>,
+) -> Postgres {
+    match (&seen.ledger, standing) {
+        (Some(_), Some(Standing::Diverged(divergence))) => Postgres::Diverged(divergence),
+        (Some(ledger), Some(Standing::Ahead { unknown })) => ahead(ledger, unknown, &seen.catalog),
+        (Some(ledger), Some(Standing::Prefix { cosmetic })) if !ledger.rows.is_empty() => {
+            versioned(expected, ledger, cosmetic, &seen.catalog)
+        }
+        _ => unversioned(timeline, expected, seen),
+    }
+}
+
+fn ahead(ledger: &Ledger, unknown: Vec<(Number, String, Number)>, found: &Catalog) -> Postgres {
+    // A row without a stored catalog proves nothing, so everything counts as different from it.
+    let stored =
+        ledger.newest_catalog.as_deref().and_then(|text| Catalog::from_json(text).ok()).unwrap_or_default();
+    let difference = catalog::compare(found, &stored);
+    let proven = difference.is_proof() && ledger.newest_catalog.is_some();
+    Postgres::Ahead { at: ledger.at(), unknown, difference: (!proven).then_some(difference) }
+}
+
+fn versioned(expected: &Expected, ledger: &Ledger, cosmetic: Vec<Number>, found: &Catalog) -> Postgres {
+    let claimed = ledger.at();
+    let difference = difference(found, expected, claimed);
+    if difference.is_proof() {
+        return Postgres::Versioned { at: claimed, extras: names(&difference), cosmetic };
+    }
+    let proven = catalog::resemble(found, expected)
+        .into_iter()
+        .filter(catalog::Resemblance::is_exact)
+        .map(|r| r.number)
+        .next_back();
+    Postgres::Stale { claimed, proven, difference }
+}
+
+fn unversioned(timeline: &Timeline, expected: &Expected, seen: &Seen) -> Postgres {
+    let known = known(expected);
+    // An extension belongs to the database: many applications use the same one.
+    let objects = || seen.catalog.objects.keys().filter(|id| id.kind != Kind::Extension && !id.is_part());
+    let explained = |id: &ObjectId| seen.others.iter().any(|other| other.objects.contains_key(id));
+    let own = objects().filter(|id| known.contains(id)).count();
+    let strangers = objects().filter(|id| !known.contains(id) && !explained(id)).count();
+    if own == 0 && strangers == 0 {
+        return Postgres::Fresh;
+    }
+    let ranked = catalog::resemble(&seen.catalog, expected);
+    // Versions with the same catalog differ in their data: the newest whose proofs, and those of the versions between,
+    // all hold.
+    let holds = |number: Number| seen.proofs.get(&number).copied().unwrap_or(true);
+    let proven = ranked.iter().filter(|r| r.is_proof() && own > 0);
+    let fewest = proven.clone().map(|r| r.leftover).min();
+    let mut at = None;
+    for candidate in proven.filter(|r| Some(r.leftover) == fewest) {
+        if at.is_some() && !holds(candidate.number) {
+            break;
+        }
+        at = Some(candidate);
+    }
+    if let Some(found) = at {
+        let difference = difference(&seen.catalog, expected, found.number);
+        return Postgres::Legacy { at: found.number, compared: found.matched, extras: names(&difference) };
+    }
+    let nearest = ranked
+        .iter()
+        .filter(|r| r.matched > 0)
+        .max_by_key(|r| (r.matched, std::cmp::Reverse(r.missing + r.different)));
+    let nearest = nearest.filter(|_| own > 0).map(|r| Nearest {
+        number: r.number,
+        name: timeline.version(r.number).map(|v| v.name.clone()).unwrap_or_default(),
+        matched: r.matched,
+        difference: difference(&seen.catalog, expected, r.number),
+    });
+    Postgres::Foreign { nearest, objects: own + strangers }
+}
+
+/// Held against a version that was recorded; against nothing if it was not.
+fn difference(found: &Catalog, expected: &Expected, number: Number) -> Difference {
+    catalog::compare(found, &expected.catalog_at(number).unwrap_or_default())
+}
+
+/// Every object that belongs to some version.
+fn known(expected: &Expected) -> HashSet<&ObjectId> {
+    let added = expected.effects.values().flat_map(|effects| effects.added.iter().map(|(id, _)| id));
+    expected.baseline.objects.keys().chain(added).collect()
+}
+
+fn names(difference: &Difference) -> Vec<String> {
+    difference.extra_roots().filter(|id| id.kind != Kind::Extension).map(ToString::to_string).collect()
+}
+
+/// The verdict on one managed collection: what its stamp says beside what the ledger says.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Collection {
+    /// Not there; a declaration ensures it, and it was never published from this ledger.
+    Absent,
+    /// Not there, although this ledger published it.
+    Gone { at: Number },
+    /// There, and no tandem has touched it.
+    Unstamped,
+    /// Stamped by this lineage at or below the ledger's version.
+    Stamped { at: Number },
+    /// Stamped beside a Postgres that has no ledger.
+    Orphaned { at: Number },
+    /// Stamped by another database's ledger.
+    OtherLineage { lineage: String },
+    /// Stamped above the ledger's version.
+    Above { at: Number, ledger: Number },
+}
+
+/// Judges a collection by its stamp. `at` is the version that Postgres has, or will have once the run's last version
+/// is committed; `ledger` is the lineage and the published collections, if there is a ledger.
+pub fn collection(
+    stamp: Option<Option<(&str, Number)>>,
+    published: Option<Number>,
+    lineage: Option<&str>,
+    at: Number,
+) -> Collection {
+    match (stamp, published, lineage) {
+        (None, Some(at), _) => Collection::Gone { at },
+        (None, None, _) => Collection::Absent,
+        (Some(None), _, _) => Collection::Unstamped,
+        (Some(Some((_, stamped))), _, None) => Collection::Orphaned { at: stamped },
+        (Some(Some((theirs, _))), _, Some(ours)) if theirs != ours => {
+            Collection::OtherLineage { lineage: theirs.to_owned() }
+        }
+        (Some(Some((_, stamped))), _, _) if stamped > at => Collection::Above { at: stamped, ledger: at },
+        (Some(Some((_, stamped))), _, _) => Collection::Stamped { at: stamped },
+    }
+}
+
+impl Collection {
+    /// The two stores do not belong together as they are.
+    pub fn is_skewed(&self) -> bool {
+        matches!(
+            self,
+            Self::Gone { .. } | Self::Orphaned { .. } | Self::OtherLineage { .. } | Self::Above { .. }
+        )
+    }
+
+    /// The finding in words.
+    pub fn describe(&self) -> String {
+        match self {
+            Self::Absent => "absent".into(),
+            Self::Gone { at } => {
+                format!("gone: the ledger published it at version {at}, and Qdrant does not have it")
+            }
+            Self::Unstamped => "not stamped yet".into(),
+            Self::Stamped { at } => format!("stamped at version {at}"),
+            Self::Orphaned { at } => format!("stamped at version {at}, beside a Postgres that has no ledger"),
+            Self::OtherLineage { lineage } => format!("stamped by another database (lineage {lineage})"),
+            Self::Above { at, ledger } => format!("stamped at version {at}, above the ledger's {ledger}"),
+        }
+    }
+}
