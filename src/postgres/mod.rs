@@ -1,9 +1,13 @@
-//! The Postgres edge.
+//! The Postgres edge: logging in, sessions, the ledger, the lock, reading the catalog, and applying versions.
 
+pub mod apply;
 mod connect;
 pub mod detector;
 pub mod fault;
 pub mod introspect;
+pub mod lock;
+pub mod session;
+pub mod store;
 
 pub use connect::{connect, create_database};
 pub use fault::Fault;

@@ -1,0 +1,411 @@
+//! Applying versions: each is one transaction with its ledger row and the comparison of the catalog.
+
+use super::introspect::{self, Exclude};
+use super::session::{Failure, Session, cell, contract_assertion, identifier, literal, set_search_path};
+use super::store::{Entry, Store};
+use crate::catalog::{self, Catalog};
+use crate::error::{Error, ExitCode, Result};
+use crate::ledger::Origin;
+use crate::timeline::sql::{self, NonTransactional};
+use crate::timeline::{Settings, SqlFile, Version};
+use backon::{BackoffBuilder as _, ExponentialBuilder};
+use std::time::Duration;
+
+/// How often a step that met a lock is tried again.
+const LOCK_RETRIES: usize = 12;
+
+/// The milliseconds since the transaction began, measured by the server.
+const DURATION: &str =
+    "(extract(epoch from pg_catalog.clock_timestamp() - pg_catalog.transaction_timestamp()) * 1000)::bigint";
+
+/// What every version of a run is applied with.
+pub struct Context<'a> {
+    pub settings: &'a Settings,
+    pub store: &'a Store,
+    pub exclude: &'a Exclude<'a>,
+}
+
+/// One version to apply.
+pub struct Apply<'a> {
+    pub version: &'a Version,
+    /// Statements before the version's own, in the same transaction: the ledger's creation, the run's first journal row.
+    pub opening: String,
+    /// Statements behind the ledger row, in the same transaction.
+    pub closing: String,
+    /// The catalog that must be there afterwards; `None` leaves the comparison to the run's last version.
+    pub expected: Option<&'a Catalog>,
+    /// Keeps the whole catalog in the ledger row: the run's last version.
+    pub keep: bool,
+    pub collections_digest: Option<&'a str>,
+}
+
+/// Applies one version and commits it. On any failure nothing of it remains.
+///
+/// Returns the catalog that was found, if it was compared.
+pub async fn apply(
+    session: &mut Session,
+    context: &Context<'_>,
+    step: &Apply<'_>,
+) -> Result<Option<Catalog>> {
+    let mut delays = ExponentialBuilder::default()
+        .with_min_delay(Duration::from_millis(200))
+        .with_max_delay(Duration::from_secs(5))
+        .with_jitter()
+        .with_max_times(LOCK_RETRIES)
+        .build();
+    loop {
+        let result = match &step.version.up {
+            Some(up) if !up.transaction => without_transaction(session, context, step, up).await,
+            _ => in_transaction(session, context, step).await,
+        };
+        let stop = match result {
+            Ok(catalog) => return Ok(catalog),
+            Err(stop) => stop,
+        };
+        match (stop, delays.next()) {
+            (Stop::Locked(_), Some(delay)) => {
+                let blockers = blockers(session, &context.settings.schemas).await?;
+                tracing::warn!(
+                    blockers,
+                    "Version {} met a lock and is tried again in {} ms",
+                    step.version.number,
+                    delay.as_millis()
+                );
+                tokio::time::sleep(delay).await;
+            }
+            (Stop::Locked(error), None) => {
+                let blockers = blockers(session, &context.settings.schemas).await?;
+                return Err(
+                    error.remedy(format!("end what holds the lock ({blockers}) or raise --lock-timeout"))
+                );
+            }
+            (Stop::Failed(error), _) => return Err(error),
+        }
+    }
+}
+
+enum Stop {
+    /// A lock was not to be had within `lock_timeout`, or a deadlock was broken: worth another try.
+    Locked(Error),
+    Failed(Error),
+}
+
+impl From<Error> for Stop {
+    fn from(error: Error) -> Self {
+        Self::Failed(error)
+    }
+}
+
+async fn in_transaction(
+    session: &mut Session,
+    context: &Context<'_>,
+    step: &Apply<'_>,
+) -> std::result::Result<Option<Catalog>, Stop> {
+    let version = step.version;
+    let mut begin = format!("begin; {}", set_search_path(&context.settings.schemas));
+    if !step.opening.is_empty() {
+        session.batch(format!("{begin}{}", step.opening)).await.map_err(|f| stop_opening(f, context))?;
+        begin = String::new();
+    }
+    let up = version.up.as_ref().map_or("", |file| &file.text);
+    let data = version.data.as_deref().unwrap_or("");
+    let assertion = contract_assertion(&context.settings.schemas);
+    // A line break ends a comment on the last line of the file.
+    let body = format!("{begin}{up}\n;{data}\n;{assertion};");
+    let result = match step.expected {
+        None if version.proof.is_none() => {
+            let entry = record(context, step, None, None, DURATION);
+            session.batch(format!("{body}{entry}{}commit", step.closing)).await.map(drop)
+        }
+        _ => session.batch(body).await.map(drop),
+    };
+    if let Err(failure) = result {
+        return Err(failed(session, version, &begin, failure).await);
+    }
+    if step.expected.is_none() && version.proof.is_none() {
+        return Ok(None);
+    }
+    let proven = prove(session, context, step).await;
+    let catalog = match proven {
+        Ok(catalog) => catalog,
+        Err(error) => {
+            if !error.lost {
+                session.rollback().await?;
+            }
+            return Err(error.into());
+        }
+    };
+    commit(session, context, step, catalog.as_ref(), DURATION).await?;
+    Ok(catalog)
+}
+
+/// Statements outside a transaction, each an end state that the catalog can show: a repetition after a crash finds what
+/// is done, and an index that an interrupted build left INVALID is dropped and built again.
+async fn without_transaction(
+    session: &mut Session,
+    context: &Context<'_>,
+    step: &Apply<'_>,
+    up: &SqlFile,
+) -> std::result::Result<Option<Catalog>, Stop> {
+    let version = step.version;
+    if !step.opening.is_empty() {
+        session.batch(format!("begin;{}commit", step.opening)).await.map_err(|f| stop_opening(f, context))?;
+    }
+    let started = std::time::Instant::now();
+    for statement in sql::statements(&up.text) {
+        let place = || {
+            let (line, column) = sql::line_column(&up.text, statement.start);
+            format!("{}:{line}:{column}", up.path)
+        };
+        let effect = sql::non_transactional(&statement).ok_or_else(|| {
+            Error::new(ExitCode::BadTimeline, format!("{}: this statement could take effect twice", place()))
+                .expected("CREATE, DROP or REINDEX INDEX CONCURRENTLY, or VACUUM, in a no-transaction file")
+        })?;
+        if !needed(session, context, &effect).await? {
+            continue;
+        }
+        if let Err(failure) = session.batch(statement.text.to_owned()).await {
+            return Err(stop(failure, |words| {
+                Error::new(
+                    ExitCode::StepFailed,
+                    format!("{}: version {} failed: {words}", place(), version.number),
+                )
+                .remedy("an interrupted index is dropped and built again by the next run")
+            }));
+        }
+    }
+    session.run("opening the transaction", "begin").await?;
+    let catalog = match prove(session, context, step).await {
+        Ok(catalog) => catalog,
+        Err(error) => {
+            session.rollback().await?;
+            return Err(error.into());
+        }
+    };
+    commit(session, context, step, catalog.as_ref(), &started.elapsed().as_millis().to_string()).await?;
+    Ok(catalog)
+}
+
+/// Is there still something to do for this statement? Clears away what an interrupted one left.
+async fn needed(session: &mut Session, context: &Context<'_>, effect: &NonTransactional) -> Result<bool> {
+    let (schema, name) = match effect {
+        NonTransactional::Vacuum => return Ok(true),
+        NonTransactional::CreateIndex { index, table } => (qualifier(table), index),
+        NonTransactional::DropIndex { index } | NonTransactional::ReindexIndex { index } => {
+            match index.last() {
+                Some(name) => (qualifier(index), name),
+                None => return Ok(true),
+            }
+        }
+    };
+    let schema = schema.unwrap_or_else(|| context.settings.schemas.first().map_or("public", String::as_str));
+    let rows = session
+        .run(
+            "probing an index",
+            format!(
+                "select c.relname::text, i.indisvalid from pg_catalog.pg_class c join pg_catalog.pg_index i on i.indexrelid = c.oid \
+                 join pg_catalog.pg_namespace n on n.oid = c.relnamespace \
+                 where n.nspname = {} and (c.relname = {} or (not i.indisvalid and c.relname ~ {}))",
+                literal(schema),
+                literal(name),
+                literal(&format!("^{}_ccnew[0-9]*$", regex_escape(name))),
+            ),
+        )
+        .await?;
+    let mut valid = None;
+    for i in 0..rows.len() {
+        let found: String = cell(&rows, i, 0)?;
+        let is_valid: bool = cell(&rows, i, 1)?;
+        let interrupted =
+            !is_valid && (found != *name || matches!(effect, NonTransactional::CreateIndex { .. }));
+        if interrupted {
+            tracing::warn!(index = found, "Dropping an INVALID index that an interrupted run left");
+            session
+                .run(
+                    "dropping an INVALID index",
+                    format!("drop index concurrently {}.{}", identifier(schema), identifier(&found)),
+                )
+                .await?;
+        } else if found == *name {
+            valid = Some(is_valid);
+        }
+    }
+    Ok(match effect {
+        NonTransactional::CreateIndex { .. } => valid.is_none(),
+        NonTransactional::DropIndex { .. } => valid.is_some(),
+        NonTransactional::ReindexIndex { .. } | NonTransactional::Vacuum => true,
+    })
+}
+
+fn qualifier(name: &[String]) -> Option<&str> {
+    name.len().checked_sub(2).map(|i| name[i].as_str())
+}
+
+fn regex_escape(text: &str) -> String {
+    text.chars().flat_map(|c| if c.is_alphanumeric() || c == '_' { vec![c] } else { vec!['\\', c] }).collect()
+}
+
+/// Compares the catalog with the expected one and asks the version's own proof.
+async fn prove(session: &mut Session, context: &Context<'_>, step: &Apply<'_>) -> Result<Option<Catalog>> {
+    let version = step.version;
+    let mut found = None;
+    if let Some(expected) = step.expected {
+        let actual =
+            introspect::introspect(session.connection(), &context.settings.schemas, context.exclude).await?;
+        let difference = catalog::compare(&actual, expected);
+        if !difference.is_proof() {
+            return Err(Error::new(
+                ExitCode::StepFailed,
+                format!("version {} ({}) ran, and the catalog is not the expected one, so it was rolled back: {difference}", version.number, version.name),
+            )
+            .expected(format!("the recorded catalog of version {}", version.number))
+            .remedy("if the SQL is right, record its catalog: tandem record"));
+        }
+        found = Some(actual);
+    }
+    if let Some(proof) = &version.proof
+        && !holds(session, proof).await?
+    {
+        return Err(Error::new(
+            ExitCode::StepFailed,
+            format!(
+                "version {} ({}) ran, and its [proof] is false, so it was rolled back",
+                version.number, version.name
+            ),
+        )
+        .expected(proof.trim().to_owned()));
+    }
+    Ok(found)
+}
+
+/// Runs a version's statements on a scratch database: no ledger, no comparison.
+pub async fn run_statements(session: &mut Session, settings: &Settings, version: &Version) -> Result<()> {
+    let up = version.up.as_ref();
+    if let Some(file) = up.filter(|file| !file.transaction) {
+        for statement in sql::statements(&file.text) {
+            let failed = session.batch(statement.text.to_owned()).await;
+            failed.map_err(|f| f.into_error(&format!("{}: version {}", file.path, version.number)))?;
+        }
+        return Ok(());
+    }
+    let begin = format!("begin; {}", set_search_path(&settings.schemas));
+    let body = format!(
+        "{begin}{}\n;{}\n;{};commit",
+        up.map_or("", |file| &file.text),
+        version.data.as_deref().unwrap_or(""),
+        contract_assertion(&settings.schemas)
+    );
+    match session.batch(body).await {
+        Ok(_) => Ok(()),
+        Err(failure) => match failed(session, version, &begin, failure).await {
+            Stop::Locked(error) | Stop::Failed(error) => Err(error),
+        },
+    }
+}
+
+/// Asks a version's proof.
+pub async fn holds(session: &mut Session, proof: &str) -> Result<bool> {
+    let rows = session.run("asking a [proof]", proof.to_owned()).await?;
+    Ok(cell::<Option<bool>>(&rows, 0, 0)?.unwrap_or(false))
+}
+
+async fn commit(
+    session: &mut Session,
+    context: &Context<'_>,
+    step: &Apply<'_>,
+    catalog: Option<&Catalog>,
+    duration: &str,
+) -> Result<()> {
+    let digest = catalog.map(Catalog::digest);
+    let text = catalog.filter(|_| step.keep).map(Catalog::to_json);
+    let entry = record(context, step, digest.as_deref(), text.as_deref(), duration);
+    let sql = format!("{entry}{}commit", step.closing);
+    session.run(&format!("committing version {}", step.version.number), sql).await.map(drop)
+}
+
+fn record(
+    context: &Context<'_>,
+    step: &Apply<'_>,
+    digest: Option<&str>,
+    catalog: Option<&str>,
+    duration: &str,
+) -> String {
+    context.store.record(&Entry {
+        version: step.version,
+        origin: Origin::Applied,
+        evidence: None,
+        catalog_digest: digest,
+        catalog,
+        collections_digest: step.collections_digest,
+        duration,
+    })
+}
+
+/// A catalog that cannot be written as JSON is a defect.
+pub fn unserialisable(error: serde_json::Error) -> Error {
+    Error::new(ExitCode::Bug, format!("a catalog could not be written as JSON: {error}"))
+}
+
+/// The ledger's creation failed: most likely the role may not create a schema.
+fn stop_opening(failure: Failure, context: &Context<'_>) -> Stop {
+    let denied = failure.code.as_deref() == Some("42501");
+    let error = failure.into_error("creating the ledger");
+    Stop::Failed(if denied { error.remedy(context.store.grant_remedy("ROLE")) } else { error })
+}
+
+fn stop(failure: Failure, error: impl FnOnce(String) -> Error) -> Stop {
+    let locked = matches!(failure.code.as_deref(), Some("55P03" | "40P01" | "40001"));
+    if failure.lost {
+        return Stop::Failed(failure.into_error("running a version"));
+    }
+    let error = error(failure.words());
+    if locked { Stop::Locked(error) } else { Stop::Failed(error) }
+}
+
+/// Names the failing statement by file, line and column, and rolls back.
+async fn failed(session: &mut Session, version: &Version, begin: &str, failure: Failure) -> Stop {
+    if !failure.lost
+        && let Err(error) = session.rollback().await
+    {
+        return error.into();
+    }
+    let place = version.up.as_ref().map_or_else(String::new, |up| place(up, begin, &failure));
+    stop(failure, |words| {
+        Error::new(ExitCode::StepFailed, format!("{place}version {} ({}) failed and was rolled back: {words}", version.number, version.name))
+            .remedy("mend the file, or the data that it met, and start again: nothing of this version remains in either store")
+    })
+}
+
+/// `file:line:column: statement N: ` of a failure, and the line itself.
+fn place(up: &SqlFile, begin: &str, failure: &Failure) -> String {
+    let prefix = begin.chars().count();
+    let own = sql::statements(&up.text);
+    let skipped = sql::statements(begin).len();
+    let index = failure.completed.saturating_sub(skipped);
+    let (line, column) = match failure.position.and_then(|p| p.checked_sub(prefix)) {
+        Some(position) if position >= 1 && position <= up.text.chars().count() => {
+            sql::line_column_of_position(&up.text, position)
+        }
+        _ => match own.get(index) {
+            Some(statement) => sql::line_column(&up.text, statement.start),
+            None => return format!("{}: behind its last statement: ", up.path),
+        },
+    };
+    let text = up.text.lines().nth(line - 1).unwrap_or_default().trim();
+    format!("{}:{line}:{column}: statement {} (`{text}`): ", up.path, index + 1)
+}
+
+/// Sessions that hold locks on the managed schemas' relations, in words.
+async fn blockers(session: &mut Session, schemas: &[String]) -> Result<String> {
+    let sql = format!(
+        "select coalesce(pg_catalog.string_agg(distinct 'pid ' || a.pid || ' ' || coalesce(nullif(a.application_name, ''), a.usename::text, '?') \
+         || ', ' || coalesce(a.state, '?') || ' for ' || extract(epoch from pg_catalog.clock_timestamp() - a.state_change)::bigint || ' s', '; '), \
+         'nobody any more') \
+         from pg_catalog.pg_locks l join pg_catalog.pg_stat_activity a on a.pid = l.pid \
+         join pg_catalog.pg_class c on c.oid = l.relation join pg_catalog.pg_namespace n on n.oid = c.relnamespace \
+         where l.granted and a.pid <> pg_catalog.pg_backend_pid() and n.nspname in ({})",
+        schemas.iter().map(|s| literal(s)).collect::<Vec<_>>().join(", ")
+    );
+    let rows = session.run("asking who holds locks", sql).await?;
+    cell(&rows, 0, 0)
+}

@@ -1,0 +1,255 @@
+//! One Postgres session: the contract it sets, the statements it runs, the locks it holds.
+//!
+//! tandem works on a single connection that is never pooled, so a lost session loses its locks and its open transaction
+//! together, and nothing can go on without them.
+
+use crate::error::{Error, ExitCode, Result};
+use futures_util::TryStreamExt as _;
+use sqlx::postgres::{PgConnection, PgDatabaseError, PgErrorPosition, PgRow};
+use sqlx::{AssertSqlSafe, Either, Row as _};
+use std::cell::Cell;
+use std::rc::Rc;
+
+/// What every working session relies on. `transaction_timeout` exists from Postgres 17 on; unknown names are left out.
+const CONTRACT: [(&str, &str); 13] = [
+    ("statement_timeout", "0"),
+    ("idle_in_transaction_session_timeout", "0"),
+    ("idle_session_timeout", "0"),
+    ("transaction_timeout", "0"),
+    ("synchronous_commit", "on"),
+    ("row_security", "off"),
+    ("TimeZone", "UTC"),
+    ("DateStyle", "ISO, MDY"),
+    ("standard_conforming_strings", "on"),
+    ("default_transaction_isolation", "read committed"),
+    ("default_transaction_read_only", "off"),
+    ("default_tablespace", ""),
+    ("client_min_messages", "warning"),
+];
+
+/// Why a batch of statements ended early.
+#[derive(Debug)]
+pub struct Failure {
+    /// SQLSTATE, if the server answered at all.
+    pub code: Option<String>,
+    pub message: String,
+    pub detail: Option<String>,
+    pub hint: Option<String>,
+    /// Where in the batch, in characters from 1.
+    pub position: Option<usize>,
+    /// How many statements of the batch had completed.
+    pub completed: usize,
+    /// The connection is gone, so whether the last statement took effect is unknown.
+    pub lost: bool,
+}
+
+impl Failure {
+    fn new(error: sqlx::Error, completed: usize) -> Self {
+        let unanswered = |message: String| Self {
+            code: None,
+            message,
+            detail: None,
+            hint: None,
+            position: None,
+            completed,
+            lost: true,
+        };
+        let sqlx::Error::Database(database) = error else {
+            return unanswered(error.to_string());
+        };
+        let Ok(e) = database.try_downcast::<PgDatabaseError>() else {
+            return unanswered("the driver gave an error of another database".into());
+        };
+        let code = e.code();
+        Self {
+            lost: matches!(code, "57P01" | "57P02" | "57P03" | "57P05" | "25P03" | "25P04")
+                || code.starts_with("08"),
+            code: Some(code.to_owned()),
+            message: e.message().to_owned(),
+            detail: e.detail().map(str::to_owned),
+            hint: e.hint().map(str::to_owned),
+            position: match e.position() {
+                Some(PgErrorPosition::Original(position)) => Some(position),
+                _ => None,
+            },
+            completed,
+        }
+    }
+
+    /// The server's words in one line.
+    pub fn words(&self) -> String {
+        let mut words = self.message.clone();
+        for (label, part) in [("detail", &self.detail), ("hint", &self.hint)] {
+            if let Some(part) = part {
+                words.push_str(&format!("; {label}: {part}"));
+            }
+        }
+        match &self.code {
+            Some(code) => format!("{words} (SQLSTATE {code})"),
+            None => words,
+        }
+    }
+
+    /// As an error of the edge; the exit code follows from the SQLSTATE.
+    pub fn into_error(self, doing: &str) -> Error {
+        let code = match self.code.as_deref() {
+            _ if self.lost => ExitCode::Unreachable,
+            Some("42501") => ExitCode::Authentication,
+            Some("25006") => ExitCode::Refused,
+            _ => ExitCode::StepFailed,
+        };
+        let mut error = Error::new(code, format!("{doing}: {}", self.words()));
+        error.lost = self.lost;
+        match self.code.as_deref() {
+            Some("42501") => error.remedy(
+                "grant the role the missing right, or give tandem a role that has it in TANDEM_DATABASE_URL",
+            ),
+            Some("25006") => error.remedy("point tandem at the primary: this server is read-only"),
+            _ => error,
+        }
+    }
+}
+
+/// The server process of a session that has effects, known outside of it: a signal ends both.
+pub type Backend = Rc<Cell<Option<i32>>>;
+
+/// A connection with the contract; see the module.
+pub struct Session {
+    connection: PgConnection,
+    backend: Backend,
+}
+
+impl Session {
+    /// Takes over a connection that has logged in.
+    pub fn new(connection: PgConnection, backend: Backend) -> Self {
+        Self { connection, backend }
+    }
+
+    /// The connection, for reading the catalog.
+    pub fn connection(&mut self) -> &mut PgConnection {
+        &mut self.connection
+    }
+
+    /// Runs a batch in one message and returns the rows of all its statements.
+    pub async fn batch(&mut self, sql: String) -> std::result::Result<Vec<PgRow>, Failure> {
+        let mut completed = 0;
+        let mut rows = Vec::new();
+        let mut stream = sqlx::raw_sql(AssertSqlSafe(sql)).fetch_many(&mut self.connection);
+        loop {
+            match stream.try_next().await {
+                Ok(Some(Either::Left(_))) => completed += 1,
+                Ok(Some(Either::Right(row))) => rows.push(row),
+                Ok(None) => return Ok(rows),
+                Err(error) => return Err(Failure::new(error, completed)),
+            }
+        }
+    }
+
+    /// Runs a batch whose failure is an error of the edge.
+    pub async fn run(&mut self, doing: &str, sql: impl Into<String>) -> Result<Vec<PgRow>> {
+        self.batch(sql.into()).await.map_err(|failure| failure.into_error(doing))
+    }
+
+    /// Leaves a failed or unwanted transaction. A session that cannot even do that is lost, and so is its transaction.
+    pub async fn rollback(&mut self) -> Result<()> {
+        self.run("rolling back", "rollback").await.map(drop)
+    }
+
+    /// Sets what every effect relies on, and refuses a server that cannot be written to.
+    pub async fn establish_contract(&mut self, schemas: &[String], lock_timeout_ms: u64) -> Result<()> {
+        let values: Vec<String> = CONTRACT
+            .iter()
+            .map(|(name, value)| format!("({}, {})", literal(name), literal(value)))
+            .chain([
+                format!("('search_path', {})", literal(&search_path(schemas))),
+                format!("('lock_timeout', '{lock_timeout_ms}')"),
+            ])
+            .collect();
+        let rows = self
+            .run(
+                "setting up the session",
+                format!(
+                    "set statement_timeout = 0; select pg_catalog.pg_backend_pid(), pg_catalog.pg_is_in_recovery(), pg_catalog.current_setting('transaction_read_only') = 'on' \
+                            and pg_catalog.current_setting('default_transaction_read_only') = 'off';
+                     select pg_catalog.set_config(s.name, v.value, false) \
+                       from (values {}) as v(name, value) join pg_catalog.pg_settings s on s.name = v.name",
+                    values.join(", ")
+                ),
+            )
+            .await?;
+        let flag =
+            |i: usize| rows.first().and_then(|row| row.try_get_unchecked::<bool, _>(i).ok()).unwrap_or(false);
+        self.backend.set(Some(cell(&rows, 0, 0)?));
+        if flag(1) || flag(2) {
+            return Err(Error::new(
+                ExitCode::Refused,
+                "the Postgres server is a standby or read-only, and there is work to do on it",
+            )
+            .expected("a primary that accepts writes")
+            .remedy("point DATABASE_URL or POSTGRES_HOST (or TANDEM_DATABASE_URL) at the primary"));
+        }
+        Ok(())
+    }
+
+    /// The server's process id for this session.
+    pub async fn pid(&mut self) -> Result<i32> {
+        let rows =
+            self.run("asking for the session's process id", "select pg_catalog.pg_backend_pid()").await?;
+        cell(&rows, 0, 0)
+    }
+}
+
+/// The assertion that ends a version's statements: the settings that later effects rely on are as they were set.
+pub fn contract_assertion(schemas: &[String]) -> String {
+    let kept = [("synchronous_commit", "on"), ("row_security", "off"), ("standard_conforming_strings", "on")];
+    let checks: Vec<String> = kept
+        .iter()
+        .map(|(name, value)| (*name, (*value).to_owned()))
+        .chain([("search_path", search_path(schemas)), ("session_replication_role", "origin".into())])
+        .map(|(name, value)| {
+            format!(
+                "if pg_catalog.current_setting({name}) is distinct from {value} then raise exception using errcode = 'TD001', \
+                 message = 'the file left ' || {name} || ' changed for later steps', \
+                 hint = 'remove the SET, or undo it at the end of the file'; end if;",
+                name = literal(name),
+                value = literal(&value),
+            )
+        })
+        .collect();
+    format!(
+        "do $tandem$ begin {} if current_user <> session_user then raise exception using errcode = 'TD001', \
+         message = 'the file left another role set for later steps', hint = 'end the file with RESET ROLE'; end if; end $tandem$",
+        checks.join(" ")
+    )
+}
+
+/// `search_path` for the application's own SQL: its schemas, in order.
+pub fn search_path(schemas: &[String]) -> String {
+    schemas.iter().map(|s| identifier(s)).collect::<Vec<_>>().join(", ")
+}
+
+/// Sets `search_path` for the transaction at hand, to exactly the text that [`contract_assertion`] expects.
+pub fn set_search_path(schemas: &[String]) -> String {
+    format!("select pg_catalog.set_config('search_path', {}, true);", literal(&search_path(schemas)))
+}
+
+/// A string as a SQL literal; the session has `standard_conforming_strings` on.
+pub fn literal(text: &str) -> String {
+    format!("'{}'", text.replace('\'', "''"))
+}
+
+/// A name as a quoted SQL identifier.
+pub fn identifier(name: &str) -> String {
+    format!("\"{}\"", name.replace('"', "\"\""))
+}
+
+/// One cell of a result; a missing or unreadable one is a defect.
+pub fn cell<'r, T>(rows: &'r [PgRow], row: usize, column: usize) -> Result<T>
+where
+    T: sqlx::Decode<'r, sqlx::Postgres>,
+{
+    let bug =
+        |what: String| Error::new(ExitCode::Bug, format!("an answer of Postgres could not be read: {what}"));
+    let row = rows.get(row).ok_or_else(|| bug(format!("there is no row {row}")))?;
+    row.try_get_unchecked(column).map_err(|e| bug(e.to_string()))
+}

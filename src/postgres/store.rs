@@ -1,0 +1,463 @@
+//! The ledger, the journal and the state of a timeline in their Postgres schema.
+
+use super::session::{Session, cell, identifier, literal};
+use crate::error::{Error, ExitCode, Result};
+use crate::ledger::{Ledger, OpenRun, Origin, Phase, Row};
+use crate::timeline::{CHECKSUM_ALGORITHM, Number, Settings, Version};
+use sqlx::Row as _;
+
+/// The tables of the ledger schema, so that "absent" can be told from "unreadable".
+const TABLES: [&str; 4] = ["journal", "ledger", "published", "state"];
+
+/// True of a journal row whose session is gone. `backend_start` of another role's session may be hidden.
+const DEAD: &str = "not exists(select 1 from pg_catalog.pg_stat_activity a where a.pid = j.pid and coalesce(a.backend_start <= j.at, true))";
+
+/// The one row that a start at head needs from Postgres.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Fast {
+    /// [`crate::ledger::digest`] over the ledger's rows.
+    pub digest: String,
+    /// The newest version; `None` without rows.
+    pub at: Option<Number>,
+    pub lineage: String,
+    /// True if the change detector equals the one stored at the last full proof of `at`.
+    pub unchanged: bool,
+    /// True if some run has no end yet.
+    pub open: bool,
+    /// Collections that this ledger has published, with their versions.
+    pub published: Vec<(String, Number)>,
+}
+
+/// The names of the ledger's tables for one timeline.
+pub struct Store {
+    schema: String,
+    /// The timeline's key as a SQL literal.
+    key: String,
+    schema_name: String,
+}
+
+impl Store {
+    /// The store of a timeline, at the place its settings fix.
+    pub fn new(settings: &Settings) -> Self {
+        Self {
+            schema: identifier(&settings.ledger_schema),
+            key: literal(&settings.application),
+            schema_name: settings.ledger_schema.clone(),
+        }
+    }
+
+    /// What a start at head needs, in one message and one read-only transaction. `None` if there is no ledger.
+    ///
+    /// `names` are the collections that this instance manages; what other instances left open is theirs to end.
+    pub async fn fast(
+        &self,
+        session: &mut Session,
+        detector: &str,
+        names: &[String],
+    ) -> Result<Option<Fast>> {
+        let (schema, key) = (&self.schema, &self.key);
+        let own = names.iter().map(|n| literal(n)).collect::<Vec<_>>().join(", ");
+        let own = if own.is_empty() { String::new() } else { format!(" or j.collection in ({own})") };
+        let batch = format!(
+            "begin transaction isolation level repeatable read read only; set local statement_timeout = 0;
+             select (select pg_catalog.encode(pg_catalog.sha256(pg_catalog.convert_to(coalesce(pg_catalog.string_agg(\
+                       version || ' ' || checksum_raw, E'\\n' order by version), ''), 'UTF8')), 'hex') \
+                       from {schema}.ledger where timeline = {key}), \
+                    (select max(version) from {schema}.ledger where timeline = {key}), \
+                    s.lineage::text, \
+                    s.detector_version, \
+                    s.detector = ({detector}), \
+                    exists(select 1 from {schema}.journal j where j.timeline = {key} and j.ended is null \
+                           and (j.collection is null{own}) and {DEAD}), \
+                    (select pg_catalog.string_agg(p.version || ' ' || p.collection, E'\\n') from {schema}.published p where p.timeline = {key}) \
+               from {schema}.state s where s.timeline = {key};
+             commit"
+        );
+        let rows = match session.batch(batch).await {
+            Ok(rows) => rows,
+            Err(failure) if matches!(failure.code.as_deref(), Some("42P01" | "3F000" | "42703")) => {
+                session.rollback().await?;
+                return Ok(None);
+            }
+            Err(failure) if failure.code.as_deref() == Some("42501") => {
+                return Err(self.unreadable(&failure.message));
+            }
+            Err(failure) => return Err(failure.into_error("reading the ledger")),
+        };
+        if rows.is_empty() {
+            return Ok(None);
+        }
+        let at: Option<Number> = cell(&rows, 0, 1)?;
+        let proven: Option<Number> = cell(&rows, 0, 3)?;
+        Ok(Some(Fast {
+            digest: cell(&rows, 0, 0)?,
+            at,
+            lineage: cell(&rows, 0, 2)?,
+            unchanged: at.is_some() && proven == at && cell::<Option<bool>>(&rows, 0, 4)?.unwrap_or(false),
+            open: cell(&rows, 0, 5)?,
+            published: pairs(cell(&rows, 0, 6)?),
+        }))
+    }
+
+    /// The whole ledger of this timeline; `None` if the schema or its tables do not exist, or hold nothing of it.
+    pub async fn read(&self, session: &mut Session) -> Result<Option<Ledger>> {
+        if !self.tables_exist(session).await? {
+            return Ok(None);
+        }
+        let (schema, key) = (&self.schema, &self.key);
+        let batches = [
+            format!(
+                "select lineage::text, detector, detector_version, epoch from {schema}.state where timeline = {key}"
+            ),
+            format!(
+                "select version, name, checksum_raw, checksum_normal, algorithm, origin, compatible_from, catalog_digest, \
+                 pg_catalog.to_char(applied_at at time zone 'UTC', 'YYYY-MM-DD\"T\"HH24:MI:SS\"Z\"') \
+                 from {schema}.ledger where timeline = {key} order by version"
+            ),
+            format!(
+                "select distinct on (epoch) epoch, target, phase, collection from {schema}.journal j \
+                 where timeline = {key} and ended is null and {DEAD} order by epoch, id desc"
+            ),
+            format!(
+                "select pg_catalog.string_agg(version || ' ' || collection, E'\\n') from {schema}.published where timeline = {key}"
+            ),
+            format!(
+                "select catalog::text from {schema}.ledger where timeline = {key} and catalog is not null order by version desc limit 1"
+            ),
+        ];
+        let mut answers = Vec::with_capacity(batches.len());
+        for batch in batches {
+            match session.batch(batch).await {
+                Ok(rows) => answers.push(rows),
+                Err(failure) if failure.code.as_deref() == Some("42501") => {
+                    return Err(self.unreadable(&failure.message));
+                }
+                Err(failure) => return Err(failure.into_error("reading the ledger")),
+            }
+        }
+        let [state, rows, open, published, catalog] = &answers[..] else {
+            return Err(Error::new(ExitCode::Bug, "the ledger's answers are not five"));
+        };
+        if state.is_empty() {
+            return Ok(None);
+        }
+        let detector: Option<String> = cell(state, 0, 1)?;
+        let proven: Option<Number> = cell(state, 0, 2)?;
+        Ok(Some(Ledger {
+            lineage: cell(state, 0, 0)?,
+            epoch: cell(state, 0, 3)?,
+            rows: (0..rows.len()).map(|i| row(rows, i)).collect::<Result<_>>()?,
+            open: (0..open.len()).map(|i| open_run(open, i)).collect::<Result<_>>()?,
+            published: pairs(cell(published, 0, 0)?).into_iter().collect(),
+            detector: detector.zip(proven),
+            newest_catalog: if catalog.is_empty() { None } else { cell(catalog, 0, 0)? },
+        }))
+    }
+
+    /// Are the ledger's tables there? Told by the system catalog, which every role may read: unreadable is not absent.
+    pub async fn tables_exist(&self, session: &mut Session) -> Result<bool> {
+        let sql = format!(
+            "select c.relname::text from pg_catalog.pg_class c join pg_catalog.pg_namespace n on n.oid = c.relnamespace \
+             where n.nspname = {} and c.relkind = 'r' and c.relname::text in ({}) order by 1",
+            literal(&self.schema_name),
+            TABLES.map(literal).join(", ")
+        );
+        match session.run("looking for the ledger", sql).await?.len() {
+            0 => Ok(false),
+            n if n == TABLES.len() => Ok(true),
+            _ => Err(Error::new(ExitCode::Refused, format!("the schema {} holds only some of tandem's tables", self.schema_name))
+                .expected(TABLES.join(", "))
+                .remedy("restore the missing tables from a backup, or give tandem another place: [ledger] schema in tandem.toml")),
+        }
+    }
+
+    /// The catalogs that other timelines in the same place stored last: their objects are not ours to judge.
+    pub async fn other_catalogs(&self, session: &mut Session) -> Result<Vec<String>> {
+        let rows = session
+            .run(
+                "reading the catalogs of other timelines",
+                format!(
+                    "select distinct on (timeline) catalog::text from {}.ledger where timeline <> {} and catalog is not null \
+                     order by timeline, version desc",
+                    self.schema, self.key
+                ),
+            )
+            .await?;
+        (0..rows.len()).map(|i| cell(&rows, i, 0)).collect()
+    }
+
+    /// The statements that create the ledger, for inside a transaction, under the lock.
+    pub fn creation(&self, schema_exists: bool) -> String {
+        let schema = &self.schema;
+        let create_schema = if schema_exists { String::new() } else { format!("create schema {schema};") };
+        format!(
+            "{create_schema}
+             create table {schema}.state (
+               timeline text primary key,
+               lineage uuid not null default pg_catalog.gen_random_uuid(),
+               epoch bigint not null default 0,
+               detector text,
+               detector_version bigint,
+               proven_at timestamptz
+             );
+             create table {schema}.ledger (
+               timeline text not null,
+               version bigint not null,
+               name text not null,
+               checksum_raw text not null,
+               checksum_normal text not null,
+               algorithm smallint not null,
+               origin text not null check (origin in ('applied', 'stamped', 'completed', 'adopted')),
+               evidence text,
+               compatible_from bigint not null,
+               catalog_digest text,
+               catalog jsonb,
+               collections_digest text,
+               collections jsonb,
+               duration_ms bigint,
+               tandem_version text not null,
+               epoch bigint not null,
+               applied_by text not null default current_user,
+               applied_at timestamptz not null default pg_catalog.clock_timestamp(),
+               primary key (timeline, version)
+             );
+             create table {schema}.journal (
+               id bigint generated always as identity primary key,
+               timeline text not null,
+               epoch bigint not null,
+               target bigint not null,
+               phase text not null,
+               collection text,
+               step jsonb,
+               pid integer not null default pg_catalog.pg_backend_pid(),
+               at timestamptz not null default pg_catalog.clock_timestamp(),
+               ended timestamptz
+             );
+             create index journal_open on {schema}.journal (timeline, epoch) where ended is null;
+             create table {schema}.published (
+               timeline text not null,
+               collection text not null,
+               version bigint not null,
+               at timestamptz not null default pg_catalog.clock_timestamp(),
+               primary key (timeline, collection)
+             );"
+        )
+    }
+
+    /// Does the ledger's schema exist? Creating it needs CREATE on the database.
+    pub async fn schema_exists(&self, session: &mut Session) -> Result<bool> {
+        let sql =
+            format!("select 1 from pg_catalog.pg_namespace where nspname = {}", literal(&self.schema_name));
+        Ok(!session.run("looking for the ledger's schema", sql).await?.is_empty())
+    }
+
+    /// Registers this timeline and takes the next epoch, in a transaction of the caller's.
+    pub fn next_epoch(&self) -> String {
+        let (schema, key) = (&self.schema, &self.key);
+        format!(
+            "insert into {schema}.state as s (timeline, epoch) values ({key}, 1) \
+             on conflict (timeline) do update set epoch = s.epoch + 1 returning s.epoch, s.lineage::text;"
+        )
+    }
+
+    /// A ledger row for a version.
+    pub fn record(&self, entry: &Entry<'_>) -> String {
+        let version = entry.version;
+        let text = |value: Option<&str>| value.map_or("null".to_owned(), literal);
+        format!(
+            "insert into {}.ledger (timeline, version, name, checksum_raw, checksum_normal, algorithm, origin, evidence, \
+             compatible_from, catalog_digest, catalog, collections_digest, duration_ms, tandem_version, epoch) values \
+             ({}, {}, {}, {}, {}, {CHECKSUM_ALGORITHM}, {}, {}, {}, {}, {}, {}, {}, {}, {});",
+            self.schema,
+            self.key,
+            version.number,
+            literal(&version.name),
+            literal(&version.raw_checksum()),
+            literal(&version.normal_checksum()),
+            literal(entry.origin.as_str()),
+            text(entry.evidence),
+            version.compatible_from,
+            text(entry.catalog_digest),
+            text(entry.catalog),
+            text(entry.collections_digest),
+            entry.duration,
+            literal(env!("CARGO_PKG_VERSION")),
+            self.current_epoch(),
+        )
+    }
+
+    /// The epoch of the run that holds the timeline's lock, as a SQL expression.
+    pub fn current_epoch(&self) -> String {
+        format!("(select epoch from {}.state where timeline = {})", self.schema, self.key)
+    }
+
+    /// A journal row; the epoch is a SQL expression.
+    pub fn journal(
+        &self,
+        epoch: &str,
+        target: Number,
+        phase: Phase,
+        collection: Option<&str>,
+        step: Option<&str>,
+    ) -> String {
+        let text = |value: Option<&str>| value.map_or("null".to_owned(), literal);
+        format!(
+            "insert into {}.journal (timeline, epoch, target, phase, collection, step) values ({}, {epoch}, {target}, {}, {}, {});",
+            self.schema,
+            self.key,
+            literal(phase.as_str()),
+            text(collection),
+            text(step),
+        )
+    }
+
+    /// Ends a run: its terminal row, and every row of it marked as ended.
+    pub fn end(&self, epoch: &str, target: Number, phase: Phase) -> String {
+        format!(
+            "{} update {}.journal set ended = pg_catalog.clock_timestamp() where timeline = {} and epoch = {epoch} and ended is null;",
+            self.journal(epoch, target, phase, None, None),
+            self.schema,
+            self.key
+        )
+    }
+
+    /// Ends the Postgres run of this very session, if it had one.
+    pub fn end_own(&self, target: Number) -> String {
+        let (schema, key) = (&self.schema, &self.key);
+        let own = format!(
+            "timeline = {key} and collection is null and ended is null and pid = pg_catalog.pg_backend_pid()"
+        );
+        format!(
+            "insert into {schema}.journal (timeline, epoch, target, phase) select distinct {key}, epoch, {target}, {} \
+             from {schema}.journal where {own}; \
+             update {schema}.journal set ended = pg_catalog.clock_timestamp() where {own};",
+            literal(Phase::Published.as_str())
+        )
+    }
+
+    /// Remembers that a collection stands at a version.
+    pub fn publish(&self, collection: &str, version: Number) -> String {
+        format!(
+            "insert into {}.published as p (timeline, collection, version) values ({}, {}, {version}) on conflict (timeline, collection) \
+             do update set version = excluded.version, at = excluded.at;",
+            self.schema,
+            self.key,
+            literal(collection)
+        )
+    }
+
+    /// Replaces the raw checksum of rows whose tokens are unchanged.
+    pub fn heal(&self, version: &Version) -> String {
+        format!(
+            "update {}.ledger set checksum_raw = {} where timeline = {} and version = {};",
+            self.schema,
+            literal(&version.raw_checksum()),
+            self.key,
+            version.number
+        )
+    }
+
+    /// Forgets that collections were published: the operator said that they are gone for good.
+    pub fn forget(&self, collections: &[String]) -> String {
+        format!(
+            "delete from {}.published where timeline = {} and collection in ({});",
+            self.schema,
+            self.key,
+            collections.iter().map(|c| literal(c)).collect::<Vec<_>>().join(", ")
+        )
+    }
+
+    /// Stores the change detector after a full proof of a version.
+    pub fn proven(&self, detector: &str, version: Number) -> String {
+        format!(
+            "update {}.state set detector = ({detector}), detector_version = {version}, proven_at = pg_catalog.clock_timestamp() \
+             where timeline = {};",
+            self.schema, self.key
+        )
+    }
+
+    /// The newest thing that any run of this timeline has journalled, for those who wait for the lock.
+    pub async fn progress(&self, session: &mut Session) -> Result<Option<String>> {
+        let sql = format!(
+            "select phase || coalesce(' ' || collection, '') || ' (epoch ' || epoch || ', row ' || id || ')' from {}.journal \
+             where timeline = {} order by id desc limit 1",
+            self.schema, self.key
+        );
+        match session.batch(sql).await {
+            Ok(rows) if rows.is_empty() => Ok(None),
+            Ok(rows) => cell(&rows, 0, 0),
+            Err(failure) if failure.lost => Err(failure.into_error("reading the journal")),
+            Err(_) => Ok(None),
+        }
+    }
+
+    /// The SQL that an owner runs so that a role without CREATE can keep the ledger.
+    pub fn grant_remedy(&self, role: &str) -> String {
+        format!(
+            "have the database's owner run: create schema {} authorization {};",
+            self.schema,
+            identifier(role)
+        )
+    }
+
+    fn unreadable(&self, message: &str) -> Error {
+        Error::new(ExitCode::Authentication, format!("the ledger exists and this role may not read it: {message}"))
+            .expected(format!("USAGE on schema {0} and SELECT on its tables", self.schema_name))
+            .remedy(format!(
+                "as its owner: grant usage on schema {0} to ROLE; grant select on all tables in schema {0} to ROLE;",
+                self.schema
+            ))
+    }
+}
+
+/// What a ledger row records.
+pub struct Entry<'a> {
+    pub version: &'a Version,
+    pub origin: Origin,
+    pub evidence: Option<&'a str>,
+    pub catalog_digest: Option<&'a str>,
+    /// The whole catalog as JSON; on the last row of a run.
+    pub catalog: Option<&'a str>,
+    pub collections_digest: Option<&'a str>,
+    /// Milliseconds as a SQL expression, so that one message can measure itself.
+    pub duration: &'a str,
+}
+
+fn row(rows: &[sqlx::postgres::PgRow], i: usize) -> Result<Row> {
+    Ok(Row {
+        version: cell(rows, i, 0)?,
+        name: cell(rows, i, 1)?,
+        checksum_raw: cell(rows, i, 2)?,
+        checksum_normal: cell(rows, i, 3)?,
+        algorithm: cell(rows, i, 4)?,
+        origin: cell(rows, i, 5)?,
+        compatible_from: cell(rows, i, 6)?,
+        catalog_digest: cell(rows, i, 7)?,
+        applied_at: cell(rows, i, 8)?,
+    })
+}
+
+fn open_run(rows: &[sqlx::postgres::PgRow], i: usize) -> Result<OpenRun> {
+    let word: String = cell(rows, i, 2)?;
+    Ok(OpenRun {
+        epoch: cell(rows, i, 0)?,
+        target: cell(rows, i, 1)?,
+        phase: Phase::parse(&word).ok_or_else(|| {
+            Error::new(
+                ExitCode::Refused,
+                format!("the journal has a phase that this tandem does not know: {word}"),
+            )
+            .remedy("start the image that wrote it")
+        })?,
+        collection: rows.get(i).and_then(|row| row.try_get_unchecked(3).ok()).flatten(),
+    })
+}
+
+/// Lines of `VERSION NAME`.
+fn pairs(text: Option<String>) -> Vec<(String, Number)> {
+    text.unwrap_or_default()
+        .lines()
+        .filter_map(|line| line.split_once(' '))
+        .filter_map(|(version, name)| Some((name.to_owned(), version.parse().ok()?)))
+        .collect()
+}
