@@ -82,7 +82,10 @@ pub enum Command {
         #[arg(long)]
         wait: bool,
     },
-    /// Take over a database or collections that `run` refuses as skewed, on purpose
+    /// Say that the two stores belong together although their stamps deny it, then do as `migrate`
+    ///
+    /// For a restored backup or an exchanged volume: collections are compared, completed and stamped anew; a collection
+    /// that is gone is created empty. Nothing is deleted.
     Adopt,
     /// Write the expected catalogs of the timeline, using an empty scratch database
     Record,
@@ -128,6 +131,10 @@ pub struct Flags {
     /// Let `match` and `ensure` be patterns: manage every collection that fits [TANDEM_ALL_COLLECTIONS]
     #[arg(long, global = true)]
     pub all_collections: bool,
+    /// Install into a database that holds objects which are neither the application's nor explained
+    /// [TANDEM_INSTALL_BESIDE]
+    #[arg(long, global = true)]
+    pub install_beside: bool,
     /// Settings in TOML [TANDEM_CONFIG]
     #[arg(long, global = true, value_name = "FILE")]
     pub config: Option<String>,

@@ -258,7 +258,8 @@ pub fn resolve_with(
     let all = flags.all_collections.then_some("true");
     let all_collections =
         own(all, "--all-collections", "TANDEM_ALL_COLLECTIONS", "all_collections", "false")?;
-    let install_beside = own(None, "", "TANDEM_INSTALL_BESIDE", "install_beside", "false")?;
+    let beside = flags.install_beside.then_some("true");
+    let install_beside = own(beside, "--install-beside", "TANDEM_INSTALL_BESIDE", "install_beside", "false")?;
     let missing_database = own(None, "", "TANDEM_MISSING_DATABASE", "missing_database", "fail")?;
     let auth_grace = own(None, "", "TANDEM_AUTH_GRACE", "auth_grace", "0s")?;
     let on_refusal = own(None, "", "TANDEM_ON_REFUSAL", "on_refusal", "exit")?;

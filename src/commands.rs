@@ -1,0 +1,240 @@
+//! What each command does with the settings in force.
+
+use crate::cli::Command;
+use crate::config::{PostgresSettings, Settings};
+use crate::error::{Error, ExitCode, Result};
+use crate::inspect::{self, Stores, Subject};
+use crate::postgres;
+use crate::postgres::introspect::Exclude;
+use crate::postgres::session::{Backend, Session};
+use crate::postgres::store::Store;
+use crate::timeline::{self, Timeline, lint};
+use crate::wait;
+use crate::{qdrant, record, report, run};
+use std::ffi::OsString;
+use std::time::{Duration, Instant};
+
+/// `lock_timeout` of DDL: long enough for traffic, short enough that nothing queues behind a waiting ALTER TABLE.
+const DDL_LOCK_TIMEOUT: Duration = Duration::from_secs(3);
+
+/// How a command ended well.
+pub enum Outcome {
+    Exit(ExitCode),
+    /// Become this command.
+    Become(Vec<OsString>),
+}
+
+/// What outlives a command that a signal interrupts.
+#[derive(Debug, Default)]
+pub struct Interruptible {
+    /// The server process that has effects for this run.
+    pub backend: Backend,
+}
+
+/// Runs a command to its end.
+pub async fn run(command: Command, settings: &Settings, interruptible: &Interruptible) -> Result<Outcome> {
+    match command {
+        Command::Run { argv } => {
+            bring_to_head(settings, interruptible, false).await?;
+            return Ok(Outcome::Become(argv));
+        }
+        Command::Migrate => bring_to_head(settings, interruptible, false).await?,
+        Command::Adopt => bring_to_head(settings, interruptible, true).await?,
+        Command::Wait => drop(connect(settings, interruptible).await?),
+        Command::Plan { json, exit_code } => return plan(settings, interruptible, json, exit_code).await,
+        Command::Status { json } => status(settings, interruptible, json).await?,
+        Command::Verify { wait } => verify(settings, interruptible, wait).await?,
+        Command::Record => record(settings).await?,
+        Command::Lint => lint(settings)?,
+        Command::Config { json: true } => print_json(&settings.report)?,
+        Command::Config { json: false } => print!("{}", settings.table()),
+        Command::Version => println!("tandem {}", env!("CARGO_PKG_VERSION")),
+    }
+    Ok(Outcome::Exit(ExitCode::Ok))
+}
+
+async fn bring_to_head(settings: &Settings, interruptible: &Interruptible, adopt: bool) -> Result<()> {
+    // The files are read on a thread of its own while the stores are waited for.
+    let migrations = settings.migrations.clone();
+    let loading = std::thread::spawn(move || timeline::load(&migrations, &variable));
+    let mut first = Some(connect(settings, interruptible).await?);
+    let timeline =
+        loading.join().map_err(|_| Error::new(ExitCode::Bug, "reading the timeline panicked"))??;
+    let (store, exclude) = (Store::new(&timeline.settings), run::exclude(&timeline));
+    let subject = subject(settings, &timeline, &store, &exclude, adopt);
+    let options = run::Options {
+        migrations: &settings.migrations,
+        lock_patience: settings.lock_timeout,
+        ddl_lock_timeout: DDL_LOCK_TIMEOUT,
+    };
+    let connect = || {
+        let connected = first.take();
+        async move {
+            match connected {
+                Some(stores) => Ok(stores),
+                None => connect(settings, interruptible).await,
+            }
+        }
+    };
+    run::bring_to_head(connect, &subject, &options).await
+}
+
+async fn plan(
+    settings: &Settings,
+    interruptible: &Interruptible,
+    json: bool,
+    exit_code: bool,
+) -> Result<Outcome> {
+    let timeline = load(settings)?;
+    let (store, exclude) = (Store::new(&timeline.settings), run::exclude(&timeline));
+    let subject = subject(settings, &timeline, &store, &exclude, false);
+    let expected = inspect::load_expected(&settings.migrations, &timeline)?;
+    let mut stores = connect(settings, interruptible).await?;
+    let inspection = inspect::inspect(&mut stores, &subject, &expected).await?;
+    let plan = inspection.plan(&subject)?;
+    match json {
+        true => print_json(&plan)?,
+        false => print!("{}", report::plan_text(&plan, &timeline)),
+    }
+    let pending = exit_code && plan.has_effects();
+    Ok(Outcome::Exit(if pending { ExitCode::Pending } else { ExitCode::Ok }))
+}
+
+async fn status(settings: &Settings, interruptible: &Interruptible, json: bool) -> Result<()> {
+    let timeline = load(settings)?;
+    let (store, exclude) = (Store::new(&timeline.settings), run::exclude(&timeline));
+    let subject = subject(settings, &timeline, &store, &exclude, false);
+    let expected = inspect::load_expected(&settings.migrations, &timeline)?;
+    let mut stores = connect(settings, interruptible).await?;
+    let inspection = inspect::inspect(&mut stores, &subject, &expected).await?;
+    let status = report::Status::new(&inspection, &subject);
+    match json {
+        true => print_json(&status),
+        false => {
+            print!("{}", status.text(&timeline));
+            Ok(())
+        }
+    }
+}
+
+async fn verify(settings: &Settings, interruptible: &Interruptible, wait: bool) -> Result<()> {
+    let timeline = load(settings)?;
+    let (store, exclude) = (Store::new(&timeline.settings), run::exclude(&timeline));
+    let subject = subject(settings, &timeline, &store, &exclude, false);
+    let expected = inspect::load_expected(&settings.migrations, &timeline)?;
+    let began = Instant::now();
+    let mut said = None;
+    loop {
+        let mut stores = connect(settings, interruptible).await?;
+        let inspection = inspect::inspect(&mut stores, &subject, &expected).await?;
+        let error = match report::verify(&inspection, &subject) {
+            Ok(plan) => {
+                println!(
+                    "At head: Postgres is {}; {} proven",
+                    plan.postgres,
+                    run::count(plan.collections.len(), "collection")
+                );
+                return Ok(());
+            }
+            Err(error) => error,
+        };
+        let out_of_time = settings.timeout.is_some_and(|timeout| began.elapsed() >= timeout);
+        if !wait || error.code != ExitCode::Pending || out_of_time {
+            return Err(error);
+        }
+        if said.as_ref() != Some(&error.found) {
+            tracing::info!("Waiting until somebody has migrated: {}", error.found);
+            said = Some(error.found);
+        }
+        tokio::time::sleep(Duration::from_millis(500)).await;
+    }
+}
+
+async fn record(settings: &Settings) -> Result<()> {
+    let timeline = load(settings)?;
+    run::refuse(&lint::lint(&timeline, |_| true))?;
+    let exclude = run::exclude(&timeline);
+    let mut session = log_in(settings.postgres()?).await?;
+    let scratch =
+        |database: String| async move { log_in(&settings.postgres()?.with_database(&database)).await };
+    let files = record::record(&mut session, scratch, &timeline, &exclude).await?;
+    let directory = settings.migrations.join("catalog");
+    record::write(&directory, &files)?;
+    println!("Recorded {} into {}", run::count(timeline.versions.len(), "version"), directory.display());
+    Ok(())
+}
+
+fn lint(settings: &Settings) -> Result<()> {
+    let timeline = load(settings)?;
+    let findings = lint::lint(&timeline, |_| true);
+    for finding in &findings {
+        println!("{finding}");
+    }
+    run::refuse(&findings)?;
+    println!("{}: {}", settings.migrations.display(), run::count(timeline.versions.len(), "version"));
+    Ok(())
+}
+
+/// Ends the server process that works for an interrupted run: a closed connection alone does not stop a statement
+/// that is under way, and the lock would outlive this process.
+pub async fn stop_backend(settings: &Settings, backend: i32) {
+    let stopping = async {
+        let mut session = log_in(settings.postgres()?).await?;
+        session
+            .run(
+                "stopping the work on Postgres",
+                format!("select pg_catalog.pg_terminate_backend({backend})"),
+            )
+            .await
+    };
+    if tokio::time::timeout(Duration::from_millis(700), stopping).await.is_err() {
+        tracing::warn!(pid = backend, "Postgres did not confirm in time that the work on it has stopped");
+    }
+}
+
+/// Waits for both stores, and keeps the connections that proved them ready.
+async fn connect(settings: &Settings, interruptible: &Interruptible) -> Result<Stores> {
+    let (connection, qdrant) = wait::stores(settings, qdrant::attempt).await?;
+    Ok(Stores { session: Session::new(connection, interruptible.backend.clone()), qdrant })
+}
+
+/// One login without waiting.
+async fn log_in(settings: &PostgresSettings) -> Result<Session> {
+    let connection = postgres::connect(settings).await.map_err(|fault| fault.into_error(settings))?;
+    Ok(Session::new(connection, Backend::default()))
+}
+
+fn subject<'a>(
+    settings: &Settings,
+    timeline: &'a Timeline,
+    store: &'a Store,
+    exclude: &'a Exclude<'a>,
+    adopt: bool,
+) -> Subject<'a> {
+    Subject {
+        timeline,
+        store,
+        exclude,
+        all_collections: settings.all_collections,
+        install_beside: settings.install_beside,
+        adopt,
+    }
+}
+
+fn load(settings: &Settings) -> Result<Timeline> {
+    Ok(timeline::load(&settings.migrations, &variable)?)
+}
+
+/// A variable that a timeline's TOML may name. What could hold a secret is withheld: values appear in messages.
+fn variable(name: &str) -> Option<String> {
+    let secret =
+        ["PASSWORD", "SECRET", "TOKEN", "API_KEY", "DATABASE_URL"].iter().any(|part| name.contains(part));
+    std::env::var(name).ok().filter(|value| !secret && !value.is_empty())
+}
+
+fn print_json(value: &impl serde::Serialize) -> Result<()> {
+    let text = serde_json::to_string_pretty(value)
+        .map_err(|e| Error::new(ExitCode::Bug, format!("JSON could not be written: {e}")))?;
+    println!("{text}");
+    Ok(())
+}

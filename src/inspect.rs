@@ -1,0 +1,288 @@
+//! Reading both stores, without a lock and without a write, until there is a verdict and a plan.
+
+use crate::catalog::{Catalog, Expected};
+use crate::collection::{self, Observed, Role, ServerVersion, Stamp};
+use crate::error::{Error, ExitCode, Result};
+use crate::ledger::{self, Ledger, Standing};
+use crate::plan::{self, CollectionPlan, Plan};
+use crate::postgres::detector;
+use crate::postgres::introspect::{self, Exclude};
+use crate::postgres::session::{Session, cell};
+use crate::postgres::store::{Fast, Store};
+use crate::qdrant;
+use crate::timeline::{CHECKSUM_ALGORITHM, CollectionDeclaration, Number, Timeline, Version};
+use crate::verdict::{self, Seen};
+use std::collections::BTreeMap;
+use std::path::Path;
+
+/// The two stores, logged in and answering.
+pub struct Stores {
+    pub session: Session,
+    /// Absent in a deployment without Qdrant.
+    pub qdrant: Option<qdrant::Client>,
+}
+
+/// What an inspection needs to know besides the stores.
+pub struct Subject<'a> {
+    pub timeline: &'a Timeline,
+    pub store: &'a Store,
+    pub exclude: &'a Exclude<'a>,
+    /// Patterns may expand to collections that nobody named.
+    pub all_collections: bool,
+    /// A first installation may go beside objects that nobody explains.
+    pub install_beside: bool,
+    /// The operator resolves skewed collections: their stamps and their loss are not held against them.
+    pub adopt: bool,
+}
+
+/// One managed collection as it was found.
+pub struct Found<'a> {
+    /// The real name, or the name that an `ensure` asks for.
+    pub name: String,
+    pub declaration: &'a CollectionDeclaration,
+    /// `None` if it is absent and to be created.
+    pub observed: Option<Observed>,
+}
+
+/// The managed collections as they were found.
+#[derive(Default)]
+pub struct Survey<'a> {
+    /// Absent in a deployment without Qdrant.
+    pub server: Option<ServerVersion>,
+    pub found: Vec<Found<'a>>,
+}
+
+/// Everything that an inspection finds.
+pub struct Inspection<'a> {
+    pub verdict: verdict::Postgres,
+    pub ledger: Option<Ledger>,
+    pub catalog: Catalog,
+    /// The change detector, from the snapshot that the catalog was read in.
+    pub detector: String,
+    pub survey: Survey<'a>,
+}
+
+/// Is everything at head, on the evidence of the change detector and of every managed collection?
+///
+/// One message to Postgres and one round of calls to Qdrant, side by side. `false` means "look closer", nothing else.
+pub async fn at_head(stores: &mut Stores, subject: &Subject<'_>) -> Result<bool> {
+    let timeline = subject.timeline;
+    let Some(head) = timeline.head().map(|v| v.number) else { return Ok(false) };
+    let detector = detector::detector_sql(&timeline.settings.schemas, subject.exclude);
+    let names = ensured_names(timeline, head);
+    let (fast, survey) = tokio::join!(
+        subject.store.fast(&mut stores.session, &detector, &names),
+        survey(stores.qdrant.as_ref(), timeline.collections_at(head), subject.all_collections)
+    );
+    let Some(fast) = fast? else { return Ok(false) };
+    let survey = survey?;
+    if !fast.unchanged || fast.open || fast.at != Some(head) || fast.digest != digest(timeline) {
+        return Ok(false);
+    }
+    Ok(survey.found.iter().all(|found| collection_at_head(found, &fast, head, survey.server)))
+}
+
+fn collection_at_head(found: &Found<'_>, fast: &Fast, head: Number, server: Option<ServerVersion>) -> bool {
+    let (Some(observed), Some(server)) = (&found.observed, server) else { return false };
+    let Some(stamp) = &observed.stamp else { return false };
+    let published = fast.published.iter().any(|(name, version)| *name == found.name && *version == head);
+    published
+        && stamp.lineage == fast.lineage
+        && stamp.version == head
+        && collection::compare(&found.declaration.schema, observed, found.declaration.undeclared, server)
+            .is_empty()
+}
+
+/// The digest that the ledger's rows must have if they are exactly this timeline.
+pub fn digest(timeline: &Timeline) -> String {
+    let checksums: Vec<(Number, String)> =
+        timeline.versions.iter().map(|v| (v.number, v.raw_checksum())).collect();
+    ledger::digest(checksums.iter().map(|(number, checksum)| (*number, checksum.as_str())))
+}
+
+/// The names that this instance manages as they are declared; another instance's collections are not its concern.
+pub fn ensured_names(timeline: &Timeline, at: Number) -> Vec<String> {
+    timeline.collections_at(at).iter().flat_map(|c| c.ensure.iter().cloned()).collect()
+}
+
+/// Looks at every managed collection.
+pub async fn survey<'a>(
+    client: Option<&qdrant::Client>,
+    declarations: &'a [CollectionDeclaration],
+    all_collections: bool,
+) -> Result<Survey<'a>> {
+    let Some(client) = client else { return Ok(Survey::default()) };
+    let exact = declarations.iter().filter(|d| !d.is_pattern()).map(|d| &d.matching);
+    let wanted: Vec<String> = declarations.iter().flat_map(|d| &d.ensure).chain(exact).cloned().collect();
+    let mut seen = client.survey(&wanted).await?;
+    let mut found = Vec::new();
+    for target in collection::expand(declarations, &seen.names, &seen.aliases, all_collections)? {
+        let observed = match seen.collections.remove(&target.real) {
+            None if target.exists => client.inspect(&target.real).await?,
+            observed => observed,
+        };
+        if observed.is_some() || target.ensure {
+            found.push(Found { name: target.real, declaration: &declarations[target.declaration], observed });
+        }
+    }
+    Ok(Survey { server: Some(seen.server), found })
+}
+
+/// Reads everything and judges it, in one read-only transaction on Postgres.
+pub async fn inspect<'a>(
+    stores: &mut Stores,
+    subject: &Subject<'a>,
+    expected: &Expected,
+) -> Result<Inspection<'a>> {
+    let timeline = subject.timeline;
+    let head = timeline.head().map_or(0, |v| v.number);
+    let session = &mut stores.session;
+    session
+        .run(
+            "opening a read-only transaction",
+            "begin transaction isolation level repeatable read read only; set local statement_timeout = 0",
+        )
+        .await?;
+    let read = read(session, subject, expected).await;
+    let end = if read.is_ok() { "commit" } else { "rollback" };
+    let ended = session.run("ending the read-only transaction", end).await;
+    let (seen, detector) = read?;
+    ended?;
+    let standing = seen.ledger.as_ref().map(|ledger| standing(ledger, timeline));
+    let verdict = verdict::postgres(timeline, expected, &seen, standing);
+    let survey =
+        survey(stores.qdrant.as_ref(), timeline.collections_at(head), subject.all_collections).await?;
+    Ok(Inspection { verdict, ledger: seen.ledger, catalog: seen.catalog, detector, survey })
+}
+
+async fn read(session: &mut Session, subject: &Subject<'_>, expected: &Expected) -> Result<(Seen, String)> {
+    let timeline = subject.timeline;
+    let ledger = subject.store.read(session).await?;
+    let others = match subject.store.tables_exist(session).await? {
+        true => subject.store.other_catalogs(session).await?,
+        false => Vec::new(),
+    };
+    let others = others.iter().filter_map(|text| Catalog::from_json(text).ok()).collect();
+    let sql = detector::detector_sql(&timeline.settings.schemas, subject.exclude);
+    let rows = session.run("reading the change detector", format!("select ({sql})")).await?;
+    let detector = cell(&rows, 0, 0)?;
+    let catalog =
+        introspect::introspect(session.connection(), &timeline.settings.schemas, subject.exclude).await?;
+    let mut proofs = BTreeMap::new();
+    if ledger.is_none() && !catalog.objects.is_empty() {
+        for version in timeline.versions.iter().filter(|v| expected.index.version(v.number).is_some()) {
+            if let Some(proof) = &version.proof {
+                proofs.insert(version.number, ask(session, version, proof).await?);
+            }
+        }
+    }
+    Ok((Seen { catalog, ledger, proofs, others }, detector))
+}
+
+/// A proof on a database that may lack the tables it reads: an error of the server means that it does not hold.
+async fn ask(session: &mut Session, version: &Version, proof: &str) -> Result<bool> {
+    session.run("setting a savepoint", "savepoint proof").await?;
+    let doing = format!("asking the [proof] of version {}", version.number);
+    match session.batch(proof.to_owned()).await {
+        Ok(rows) => {
+            session.run("releasing a savepoint", "release savepoint proof").await?;
+            Ok(cell::<Option<bool>>(&rows, 0, 0)?.unwrap_or(false))
+        }
+        Err(failure) if failure.lost => Err(failure.into_error(&doing)),
+        Err(_) => {
+            session.run("going back to a savepoint", "rollback to savepoint proof").await.map(|_| false)
+        }
+    }
+}
+
+/// How the ledger's rows stand to the timeline.
+pub fn standing(ledger: &Ledger, timeline: &Timeline) -> Standing {
+    ledger::standing(
+        &ledger.rows,
+        timeline,
+        CHECKSUM_ALGORITHM,
+        Version::normal_checksum,
+        Version::raw_checksum,
+    )
+}
+
+impl<'a> Inspection<'a> {
+    /// The plan for what was found, or the refusal.
+    pub fn plan(&self, subject: &Subject<'_>) -> Result<Plan> {
+        let mut plan = plan::postgres(subject.timeline, &self.verdict, subject.install_beside)?;
+        let names: Vec<&str> = self.survey.found.iter().map(|f| f.name.as_str()).collect();
+        if let Some(ledger) = &self.ledger {
+            plan.resume = ledger
+                .open
+                .iter()
+                .filter(|run| run.collection.as_deref().is_none_or(|c| names.contains(&c)))
+                .cloned()
+                .collect();
+        }
+        for found in &self.survey.found {
+            plan.collections.push(self.collection(found, &plan, subject)?);
+        }
+        if plan.ahead {
+            plan.resume.clear();
+        }
+        Ok(plan)
+    }
+
+    /// What one collection needs.
+    pub fn collection(
+        &self,
+        found: &Found<'_>,
+        plan: &Plan,
+        subject: &Subject<'_>,
+    ) -> Result<CollectionPlan> {
+        let ledger = self.ledger.as_ref();
+        let published = ledger.and_then(|l| l.published.get(&found.name)).copied();
+        let stamp =
+            found.observed.as_ref().map(|o| o.stamp.as_ref().map(|s| (s.lineage.as_str(), s.version)));
+        let lineage = ledger.map(|l| l.lineage.as_str());
+        let at = ledger.map_or(0, Ledger::at);
+        let verdict = verdict::collection(stamp, published, lineage, at);
+        let described = verdict.describe();
+        if verdict.is_skewed() && !subject.adopt {
+            return Err(Error::new(ExitCode::Refused, format!("Qdrant is skewed: collection {} is {described}", found.name))
+                .expected(match lineage {
+                    Some(lineage) => format!("a collection stamped by this ledger (lineage {lineage}) at version {at} or below, or not at all"),
+                    None => "a Postgres ledger beside a stamped collection".into(),
+                })
+                .remedy("bring the stores back together (was one restored from a backup, or is a volume another one?), or say that they belong together: tandem adopt"));
+        }
+        if plan.ahead {
+            return Ok(CollectionPlan { name: found.name.clone(), found: described, steps: Vec::new() });
+        }
+        let Some(server) = self.survey.server else {
+            return Err(Error::new(ExitCode::Bug, "a collection was found without a Qdrant server"));
+        };
+        // Before the ledger exists there is no lineage yet; the plan is made again once it does.
+        let stamp = Stamp {
+            lineage: lineage.unwrap_or_default().to_owned(),
+            timeline: subject.timeline.settings.application.clone(),
+            version: plan.target,
+            epoch: ledger.map_or(0, |l| l.epoch),
+            role: Role::Live,
+        };
+        let steps =
+            collection::steps(&found.name, found.observed.as_ref(), found.declaration, &stamp, server)?;
+        Ok(CollectionPlan { name: found.name.clone(), found: described, steps })
+    }
+}
+
+/// Loads the expected catalogs; what is missing is said with the command that makes it.
+pub fn load_expected(migrations: &Path, timeline: &Timeline) -> Result<Expected> {
+    let expected = Expected::load(&migrations.join("catalog"))?;
+    if let Some(missing) = timeline.versions.iter().find(|v| expected.index.version(v.number).is_none()) {
+        return Err(Error::new(
+            ExitCode::BadTimeline,
+            format!("the catalog of version {} ({}) was never recorded", missing.number, missing.name),
+        )
+        .expected(format!("an entry for it in {}", migrations.join("catalog/index.json").display()))
+        .remedy(
+            "run tandem record where a Postgres lets the role create a database, and commit what it writes",
+        ));
+    }
+    Ok(expected)
+}

@@ -1,0 +1,400 @@
+//! What a start does, top to bottom: wait, look, prove, plan, commit in Postgres, publish in Qdrant.
+
+use crate::catalog::Expected;
+use crate::collection;
+use crate::error::{Error, ExitCode, Result};
+use crate::inspect::{self, Inspection, Stores, Subject};
+use crate::ledger::{self, Origin, Phase};
+use crate::plan::Plan;
+use crate::postgres::apply::{self, Apply, Context};
+use crate::postgres::introspect::Exclude;
+use crate::postgres::lock::{self, Key};
+use crate::postgres::session::cell;
+use crate::postgres::store::Entry;
+use crate::timeline::lint::{self, Finding, Severity};
+use crate::timeline::{Check, Number, Timeline};
+use sha2::{Digest, Sha256};
+use std::path::Path;
+use std::time::{Duration, Instant};
+
+/// How often a lost connection is followed by another look.
+const RECONNECTIONS: u32 = 3;
+
+/// How a start goes about its work.
+pub struct Options<'a> {
+    pub migrations: &'a Path,
+    /// How long to wait for a lock without progress of its holder; `None` has no bound.
+    pub lock_patience: Option<Duration>,
+    /// `lock_timeout` of DDL.
+    pub ddl_lock_timeout: Duration,
+}
+
+/// Brings both stores to the head of the timeline. When it returns, both are proven to be there.
+///
+/// `connect` waits for both stores; it is asked again when a connection was lost, because only a new look tells what the
+/// lost one achieved.
+pub async fn bring_to_head<F>(
+    mut connect: impl FnMut() -> F,
+    subject: &Subject<'_>,
+    options: &Options<'_>,
+) -> Result<()>
+where
+    F: Future<Output = Result<Stores>>,
+{
+    let mut lost = 0;
+    loop {
+        let mut stores = connect().await?;
+        match attempt(&mut stores, subject, options).await {
+            Err(error) if error.lost && lost < RECONNECTIONS => {
+                lost += 1;
+                tracing::warn!("{}; looking again on a new connection what was done", error.found);
+            }
+            result => return result,
+        }
+    }
+}
+
+async fn attempt(stores: &mut Stores, subject: &Subject<'_>, options: &Options<'_>) -> Result<()> {
+    let started = Instant::now();
+    tracing::info!("Checking database initialization");
+    let head = subject.timeline.head().map_or(0, |v| v.number);
+    if inspect::at_head(stores, subject).await? {
+        complete("both stores at head, unchanged since their last proof", head, subject.timeline, started);
+        return Ok(());
+    }
+    let expected = inspect::load_expected(options.migrations, subject.timeline)?;
+    let inspection = inspect::inspect(stores, subject, &expected).await?;
+    let plan = inspection.plan(subject)?;
+    announce(&plan);
+    if plan.ahead {
+        complete("the ledger is ahead and allows this image", plan.target, subject.timeline, started);
+        return Ok(());
+    }
+    refuse(&lint::lint(subject.timeline, |number| plan.apply.contains(&number)))?;
+    if plan.has_effects() {
+        let schemas = &subject.timeline.settings.schemas;
+        let lock_timeout = options.ddl_lock_timeout.as_millis().try_into().unwrap_or(u64::MAX);
+        stores.session.establish_contract(schemas, lock_timeout).await?;
+    }
+    if plan.postgres_is_empty() {
+        remember(stores, subject, &inspection, head).await;
+    } else {
+        commit_postgres(stores, subject, options, &expected).await?;
+    }
+    publish(stores, subject, options, &expected).await?;
+    complete("both stores at head", head, subject.timeline, started);
+    Ok(())
+}
+
+/// The Postgres phase: under the timeline's lock, looked at once more, a transaction a version.
+async fn commit_postgres(
+    stores: &mut Stores,
+    subject: &Subject<'_>,
+    options: &Options<'_>,
+    expected: &Expected,
+) -> Result<()> {
+    let timeline = subject.timeline;
+    let key = Key::Timeline(timeline.settings.application.clone());
+    let held = lock::acquire(&mut stores.session, subject.store, key, options.lock_patience).await?;
+    let inspection = inspect::inspect(stores, subject, expected).await?;
+    let plan = inspection.plan(subject)?;
+    if plan.postgres_is_empty() {
+        tracing::info!("Another instance did the work on Postgres meanwhile");
+        return held.release(&mut stores.session).await;
+    }
+    let store = subject.store;
+    let mut opening = opening(stores, subject, &inspection, &plan).await?;
+    let committed = format!(
+        "{}{}",
+        store.journal(&store.current_epoch(), plan.target, Phase::Committed, None, None),
+        if stores.qdrant.is_none() {
+            store.end(&store.current_epoch(), plan.target, Phase::Published)
+        } else {
+            String::new()
+        }
+    );
+    for number in &plan.heal {
+        if let Some(version) = timeline.version(*number) {
+            tracing::info!(
+                "Version {number}: the file changed and its statements did not; its checksum is renewed"
+            );
+            opening.push_str(&store.heal(version));
+        }
+    }
+    let declared = declared_digest(timeline, plan.target);
+    let last = plan.apply.last().copied();
+    if !plan.stamp.is_empty() {
+        stamp(
+            stores,
+            subject,
+            expected,
+            &inspection,
+            &plan,
+            &mut opening,
+            if last.is_none() { &committed } else { "" },
+        )
+        .await?;
+    }
+    let context = Context { settings: &timeline.settings, store, exclude: subject.exclude };
+    for version in plan.apply.iter().filter_map(|number| timeline.version(*number)) {
+        let is_last = Some(version.number) == last;
+        held.check(&mut stores.session).await?;
+        let begun = Instant::now();
+        let wanted = (is_last || timeline.settings.check == Check::EachVersion)
+            .then(|| expected.catalog_at(version.number))
+            .flatten();
+        let step = Apply {
+            version,
+            opening: std::mem::take(&mut opening),
+            closing: if is_last { committed.clone() } else { String::new() },
+            expected: wanted.as_ref(),
+            keep: is_last,
+            collections_digest: is_last.then_some(declared.as_str()),
+        };
+        apply::apply(&mut stores.session, &context, &step).await?;
+        tracing::info!(
+            "Applied version {} ({}) in {} ms",
+            version.number,
+            version.name,
+            begun.elapsed().as_millis()
+        );
+    }
+    if !opening.is_empty() {
+        stores.session.run("writing the ledger", format!("begin;{opening}{committed}commit")).await?;
+    }
+    held.release(&mut stores.session).await
+}
+
+/// What the run's first transaction begins with: the ledger if there is none, the epoch, the first journal row, and the
+/// end of runs that died.
+async fn opening(
+    stores: &mut Stores,
+    subject: &Subject<'_>,
+    inspection: &Inspection<'_>,
+    plan: &Plan,
+) -> Result<String> {
+    let store = subject.store;
+    let mut sql = String::new();
+    if inspection.ledger.is_none() && !store.tables_exist(&mut stores.session).await? {
+        sql.push_str(&store.creation(store.schema_exists(&mut stores.session).await?));
+    }
+    sql.push_str(&store.next_epoch());
+    for run in &plan.resume {
+        sql.push_str(&store.end(&run.epoch.to_string(), run.target, Phase::Abandoned));
+    }
+    sql.push_str(&store.journal(&store.current_epoch(), plan.target, Phase::Prepare, None, None));
+    Ok(sql)
+}
+
+/// Records the versions that the catalog proves, with the evidence, in one transaction.
+async fn stamp(
+    stores: &mut Stores,
+    subject: &Subject<'_>,
+    expected: &Expected,
+    inspection: &Inspection<'_>,
+    plan: &Plan,
+    opening: &mut String,
+    closing: &str,
+) -> Result<()> {
+    let digest = inspection.catalog.digest();
+    let catalog = inspection.catalog.to_json();
+    let newest = plan.stamp.last().copied();
+    let mut sql = format!("begin;{}", std::mem::take(opening));
+    for version in plan.stamp.iter().filter_map(|number| subject.timeline.version(*number)) {
+        let is_newest = Some(version.number) == newest;
+        let recorded = expected.index.version(version.number).map(|r| r.digest.as_str());
+        sql.push_str(&subject.store.record(&Entry {
+            version,
+            origin: Origin::Stamped,
+            evidence: Some(&plan.postgres),
+            catalog_digest: if is_newest { Some(&digest) } else { recorded },
+            catalog: is_newest.then_some(catalog.as_str()),
+            collections_digest: None,
+            duration: "0",
+        }));
+    }
+    sql.push_str(closing);
+    sql.push_str("commit");
+    stores.session.run("stamping what the catalog proves", sql).await?;
+    tracing::info!(
+        "Stamped {} of {}: {}",
+        count(plan.stamp.len(), "version"),
+        subject.timeline.settings.application,
+        plan.postgres
+    );
+    Ok(())
+}
+
+/// The Qdrant phase: every managed collection under its own lock, looked at once more, a journal row around each step.
+/// From here on a run only rolls forward; the next start takes it up where it ends.
+async fn publish(
+    stores: &mut Stores,
+    subject: &Subject<'_>,
+    options: &Options<'_>,
+    expected: &Expected,
+) -> Result<()> {
+    let inspection = inspect::inspect(stores, subject, expected).await?;
+    let plan = inspection.plan(subject)?;
+    for work in &plan.collections {
+        let published = inspection.ledger.as_ref().and_then(|l| l.published.get(&work.name)).copied();
+        if !work.steps.is_empty() || published != Some(plan.target) {
+            publish_collection(stores, subject, options, &inspection, &plan, &work.name).await?;
+        }
+    }
+    // What is still open is this run, or one that died between its last effect and its end.
+    let store = subject.store;
+    let mut sql = String::new();
+    for run in &plan.resume {
+        let end = if run.phase == Phase::Prepare { Phase::Abandoned } else { Phase::Published };
+        sql.push_str(&store.end(&run.epoch.to_string(), run.target, end));
+    }
+    if stores.qdrant.is_some() {
+        sql.push_str(&store.end_own(plan.target));
+    }
+    if !sql.is_empty() {
+        match stores.session.run("ending the run", format!("begin;{sql}commit")).await {
+            // A role that may only read cannot end what another one left; that is no reason not to start.
+            Err(error) if !plan.has_effects() && !error.lost => stores.session.rollback().await?,
+            result => drop(result?),
+        }
+    }
+    remember(stores, subject, &inspection, plan.target).await;
+    Ok(())
+}
+
+async fn publish_collection(
+    stores: &mut Stores,
+    subject: &Subject<'_>,
+    options: &Options<'_>,
+    inspection: &Inspection<'_>,
+    plan: &Plan,
+    name: &str,
+) -> Result<()> {
+    let store = subject.store;
+    let Some(client) = stores.qdrant.as_ref() else { return Ok(()) };
+    let held =
+        lock::acquire(&mut stores.session, store, Key::Collection(name.to_owned()), options.lock_patience)
+            .await?;
+    let declarations = subject.timeline.collections_at(plan.target);
+    let survey = inspect::survey(Some(client), declarations, subject.all_collections).await?;
+    let Some(found) = survey.found.into_iter().find(|f| f.name == name) else {
+        return Err(Error::new(
+            ExitCode::Unreachable,
+            format!("collection {name} was deleted while this run was at work"),
+        )
+        .remedy("start again"));
+    };
+    let steps = inspection.collection(&found, plan, subject)?.steps;
+    let sql = format!(
+        "begin;{}{}commit",
+        store.next_epoch(),
+        store.journal(&store.current_epoch(), plan.target, Phase::Prepare, Some(name), None)
+    );
+    let rows = stores.session.run("opening the journal", sql).await?;
+    let epoch: i64 = cell(&rows, 0, 0)?;
+    let epoch = epoch.to_string();
+    for step in &steps {
+        let json = serde_json::to_string(step).map_err(apply::unserialisable)?;
+        held.check(&mut stores.session).await?;
+        let intent = store.journal(&epoch, plan.target, Phase::Intent, Some(name), Some(&json));
+        stores.session.run("journalling a step", intent).await?;
+        client.perform(step).await?;
+        tracing::info!(collection = name, "{}", step.describe());
+        let done = store.journal(&epoch, plan.target, Phase::Done, Some(name), Some(&json));
+        stores.session.run("journalling a step", done).await?;
+    }
+    held.check(&mut stores.session).await?;
+    let sql = format!(
+        "begin;{}{}commit",
+        store.publish(&found.name, plan.target),
+        store.end(&epoch, plan.target, Phase::Published)
+    );
+    stores.session.run("publishing a collection", sql).await?;
+    held.release(&mut stores.session).await
+}
+
+/// Stores the change detector of a full proof, so that the next start can trust it. A role that may only read, or a
+/// standby, starts just as well without.
+async fn remember(stores: &mut Stores, subject: &Subject<'_>, inspection: &Inspection<'_>, head: Number) {
+    let proven = inspection
+        .ledger
+        .as_ref()
+        .is_some_and(|l| l.at() == head && l.detector != Some((inspection.detector.clone(), head)));
+    if !proven {
+        return;
+    }
+    let detector = crate::postgres::session::literal(&inspection.detector);
+    if let Err(failure) = stores.session.batch(subject.store.proven(&detector, head)).await {
+        tracing::debug!(
+            reason = failure.words(),
+            "The proof could not be stored; the next start proves again"
+        );
+    }
+}
+
+fn announce(plan: &Plan) {
+    tracing::info!("Postgres is {}", plan.postgres);
+    for run in &plan.resume {
+        tracing::info!(
+            epoch = run.epoch,
+            phase = run.phase.as_str(),
+            "Resuming after a run that did not reach its end"
+        );
+    }
+    for collection in &plan.collections {
+        tracing::info!(
+            collection = collection.name,
+            "Collection is {}; {} to take",
+            collection.found,
+            count(collection.steps.len(), "step")
+        );
+    }
+}
+
+fn complete(how: &str, at: Number, timeline: &Timeline, started: Instant) {
+    let release = timeline.version(at).and_then(|v| v.release.as_deref());
+    tracing::info!(
+        version = at,
+        release,
+        ms = u64::try_from(started.elapsed().as_millis()).unwrap_or(u64::MAX),
+        "Database initialization complete: {how}"
+    );
+}
+
+/// Fails on the first finding that is an error, before anything has been done.
+pub fn refuse(findings: &[Finding]) -> Result<()> {
+    let errors: Vec<&Finding> = findings.iter().filter(|f| f.severity == Severity::Error).collect();
+    let Some(first) = errors.first() else { return Ok(()) };
+    let more = if errors.len() > 1 {
+        format!(" (and {} more: tandem lint)", errors.len() - 1)
+    } else {
+        String::new()
+    };
+    Err(Error::new(
+        ExitCode::BadTimeline,
+        format!("{}:{}:{}: {}{more}", first.path, first.line, first.column, first.message),
+    )
+    .remedy(first.remedy.clone()))
+}
+
+/// `1 step`, `2 steps`.
+pub fn count(n: usize, noun: &str) -> String {
+    format!("{n} {noun}{}", if n == 1 { "" } else { "s" })
+}
+
+/// One digest over everything that is declared of Qdrant at a version.
+fn declared_digest(timeline: &Timeline, at: Number) -> String {
+    let declared = timeline
+        .collections_at(at)
+        .iter()
+        .map(|c| format!("{} {}", c.matching, collection::digest(&c.schema)));
+    ledger::hex(&Sha256::digest(declared.collect::<Vec<_>>().join("\n")))
+}
+
+/// What the catalogs of a timeline leave out.
+pub fn exclude(timeline: &Timeline) -> Exclude<'_> {
+    Exclude {
+        ledger_schema: &timeline.settings.ledger_schema,
+        adoption_tables: &timeline.settings.adoption_tables,
+    }
+}
