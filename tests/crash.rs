@@ -1,0 +1,179 @@
+//! `kill -9` at every message boundary to either store, and a restart that ends where an undisturbed run ends.
+//!
+//! A proxy stands before one store and kills the process when its n-th message arrives (the store never sees it), or
+//! when the answer to it arrives (the store has acted on it). That covers every journal boundary, and every place
+//! between two of them, without a hook in the product.
+
+mod common;
+
+use common::World;
+use local_servers::proxy::{Action, Direction, Proxy};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU32, Ordering::SeqCst};
+use std::sync::mpsc;
+
+#[derive(Debug, Clone, Copy, PartialEq)]
+enum Store {
+    Postgres,
+    Qdrant,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq)]
+enum Moment {
+    BeforeTheMessage,
+    BeforeTheAnswer,
+}
+
+/// How a pair of stores is before the killed run.
+type Prepare = fn(&World);
+
+fn fresh(_: &World) {}
+
+fn legacy(world: &World) {
+    let first = std::fs::read_to_string(world.migrations.path().join("0001_users.up.sql")).unwrap();
+    world.db.execute(&first);
+    world.db.execute("insert into users (name) values ('Ada')");
+    let body = r#"{"vectors": {"content": {"size": 4, "distance": "Cosine"}}}"#;
+    world.qdrant.rest("PUT", &format!("/collections/{}", world.collection), body).unwrap();
+    let points =
+        r#"{"points": [{"id": 7, "vector": {"content": [1, 2, 3, 4]}, "payload": {"user_id": "a"}}]}"#;
+    world.qdrant.rest("PUT", &format!("/collections/{}/points?wait=true", world.collection), points).unwrap();
+}
+
+/// Kills one run; `false` if it ended before the n-th message.
+fn kill_at(world: &World, store: Store, moment: Moment, n: usize) -> bool {
+    let proxy = match store {
+        Store::Postgres => Proxy::start((world.db.server().host(), world.db.server().port())).unwrap(),
+        Store::Qdrant => Proxy::start((world.qdrant.host(), world.qdrant.grpc_port())).unwrap(),
+    };
+    let (pid, killed) = (Arc::new(AtomicU32::new(0)), Arc::new(AtomicBool::new(false)));
+    let (seen_pid, was_killed) = (pid.clone(), killed.clone());
+    proxy.on_chunk(move |chunk| {
+        let place = match (moment, chunk.direction) {
+            (Moment::BeforeTheMessage, Direction::ToServer) => chunk.number,
+            (Moment::BeforeTheAnswer, Direction::ToClient) => chunk.client_chunks,
+            _ => return Action::Forward,
+        };
+        if place < n {
+            return Action::Forward;
+        }
+        if !was_killed.swap(true, SeqCst) {
+            let pid = loop {
+                match seen_pid.load(SeqCst) {
+                    0 => std::thread::yield_now(),
+                    pid => break pid,
+                }
+            };
+            std::process::Command::new("kill").args(["-9", &pid.to_string()]).status().unwrap();
+        }
+        Action::CutBefore
+    });
+    let mut command = world.tandem(["run", "--", "true"]);
+    match store {
+        Store::Postgres => command.env("DATABASE_URL", proxy.url(&world.db.url())),
+        Store::Qdrant => command.env("QDRANT_URL", proxy.url(&world.qdrant.grpc_url())),
+    };
+    command.stdout(std::process::Stdio::null()).stderr(std::process::Stdio::null());
+    let mut child = command.spawn().unwrap();
+    pid.store(child.id(), SeqCst);
+    let status = child.wait().unwrap();
+    let killed = killed.load(SeqCst);
+    assert!(killed || status.success(), "the run that was not killed ended with {status}");
+    killed
+}
+
+fn every_place(prepare: Prepare, store: Store, moment: Moment) {
+    let undisturbed = World::small();
+    prepare(&undisturbed);
+    undisturbed.start(&["true"]).expect(0);
+    let wanted = undisturbed.state();
+    let (next, done) = (AtomicU32::new(1), AtomicBool::new(false));
+    let (report, places) = mpsc::channel();
+    std::thread::scope(|scope| {
+        for _ in 0..4 {
+            let (next, done, report, wanted) = (&next, &done, report.clone(), &wanted);
+            scope.spawn(move || {
+                while !done.load(SeqCst) {
+                    let n = next.fetch_add(1, SeqCst);
+                    let world = World::small();
+                    prepare(&world);
+                    if !kill_at(&world, store, moment, n as usize) {
+                        done.store(true, SeqCst);
+                        return;
+                    }
+                    world.start(&["true"]).expect(0);
+                    assert_eq!(&world.state(), wanted, "{store:?}, {moment:?}, message {n}");
+                    let open = world.query("select count(*)::text from tandem.journal where ended is null");
+                    assert_eq!(open, "0", "runs without an end after {store:?}, {moment:?}, message {n}");
+                    report.send(n).unwrap();
+                }
+            });
+        }
+    });
+    drop(report);
+    let places = places.iter().count();
+    println!("{places} places, {store:?}, {moment:?}");
+    // A run that needs fewer messages than this does not do what these tests are for.
+    assert!(places >= 8, "only {places} places");
+}
+
+#[test]
+fn killed_before_any_message_to_postgres_on_a_fresh_pair() {
+    every_place(fresh, Store::Postgres, Moment::BeforeTheMessage);
+}
+
+#[test]
+fn killed_before_any_answer_of_postgres_on_a_fresh_pair() {
+    every_place(fresh, Store::Postgres, Moment::BeforeTheAnswer);
+}
+
+#[test]
+fn killed_before_any_message_to_postgres_on_a_legacy_pair() {
+    every_place(legacy, Store::Postgres, Moment::BeforeTheMessage);
+}
+
+#[test]
+fn killed_before_any_answer_of_postgres_on_a_legacy_pair() {
+    every_place(legacy, Store::Postgres, Moment::BeforeTheAnswer);
+}
+
+#[test]
+fn killed_before_any_message_to_qdrant() {
+    every_place(fresh, Store::Qdrant, Moment::BeforeTheMessage);
+    every_place(legacy, Store::Qdrant, Moment::BeforeTheMessage);
+}
+
+#[test]
+fn killed_before_any_answer_of_qdrant() {
+    every_place(fresh, Store::Qdrant, Moment::BeforeTheAnswer);
+    every_place(legacy, Store::Qdrant, Moment::BeforeTheAnswer);
+}
+
+#[test]
+fn a_connection_lost_during_commit_is_followed_by_another_look() {
+    let world = World::small();
+    let proxy = Proxy::start((world.db.server().host(), world.db.server().port())).unwrap();
+    let cut = Arc::new(AtomicBool::new(false));
+    proxy.on_chunk(move |chunk| {
+        let commits =
+            chunk.direction == Direction::ToServer && contains(chunk.bytes, b"insert into \"tandem\".ledger");
+        match commits && !cut.swap(true, SeqCst) {
+            // Postgres commits; the answer never comes.
+            true => Action::CutAfter,
+            false => Action::Forward,
+        }
+    });
+    let mut command = world.tandem(["run", "--", "true"]);
+    command.env("DATABASE_URL", proxy.url(&world.db.url()));
+    let output = command.output().unwrap();
+    assert!(output.status.success(), "{}", common::text(&output));
+    assert!(common::text(&output).contains("looking again on a new connection"), "{}", common::text(&output));
+    assert_eq!(
+        world.query("select string_agg(version::text, ',' order by version) from tandem.ledger"),
+        "1,2"
+    );
+}
+
+fn contains(bytes: &[u8], part: &[u8]) -> bool {
+    bytes.windows(part.len()).any(|window| window == part)
+}

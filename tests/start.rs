@@ -1,0 +1,231 @@
+//! A start on every kind of pair of stores, with the real binary and real servers.
+
+mod common;
+
+use common::World;
+
+#[test]
+fn an_empty_pair_is_brought_to_head_and_the_command_replaces_tandem() {
+    let world = World::small();
+    let outcome = world.start(&["echo", "the bot"]).expect(0);
+    assert_eq!(outcome.stdout, "the bot\n");
+    outcome.says(&["Checking database initialization", "Database initialization complete", "fresh"]);
+    assert_eq!(
+        world.query("select string_agg(version || ' ' || origin, ',' order by version) from tandem.ledger"),
+        "1 applied,2 applied"
+    );
+    assert_eq!(world.query("select count(*)::text from notes"), "0");
+    let info = world.collection_info().expect("the collection was created");
+    assert_eq!(info["config"]["params"]["vectors"]["content"]["hnsw_config"]["m"], 24);
+    assert_eq!(info["payload_schema"]["channel_id"]["data_type"], "keyword");
+    assert_eq!(world.stamp()["version"], 2);
+    assert_eq!(world.stamp()["lineage"], world.query("select lineage::text from tandem.state"));
+}
+
+#[test]
+fn a_second_start_changes_nothing_and_takes_the_fast_path() {
+    let world = World::small();
+    world.start(&["true"]).expect(0);
+    let (before, journal) = (world.state(), world.query("select count(*)::text from tandem.journal"));
+    world.start(&["true"]).expect(0).says(&["unchanged since their last proof"]);
+    assert_eq!(world.state(), before);
+    assert_eq!(world.query("select count(*)::text from tandem.journal"), journal);
+    assert_eq!(world.query("select count(*)::text from tandem.journal where ended is null"), "0");
+}
+
+#[test]
+fn a_database_made_before_any_tool_is_stamped_on_the_evidence_and_upgraded() {
+    let world = World::small();
+    let first = std::fs::read_to_string(world.migrations.path().join("0001_users.up.sql")).unwrap();
+    world.db.execute(&first);
+    world.db.execute("insert into users (name) values ('Ada'), ('Grace'); create table mine (id int)");
+    world.start(&["true"]).expect(0).says(&["legacy", "mine"]);
+    assert_eq!(
+        world.query("select string_agg(version || ' ' || origin, ',' order by version) from tandem.ledger"),
+        "1 stamped,2 applied"
+    );
+    assert!(world.query("select evidence from tandem.ledger where version = 1").contains("objects compared"));
+    assert_eq!(world.query("select string_agg(name, ',' order by name) from users"), "Ada,Grace");
+}
+
+#[test]
+fn a_pending_version_is_applied_and_published() {
+    let world = World::empty();
+    world.small_timeline();
+    world.without("0002");
+    world.start(&["true"]).expect(0);
+    assert_eq!(world.stamp()["version"], 1);
+    world.small_timeline();
+    world.record();
+    world.start(&["true"]).expect(0).says(&["Applied version 2"]);
+    assert_eq!(world.stamp()["version"], 2);
+    assert_eq!(world.collection_info().unwrap()["payload_schema"]["channel_id"]["data_type"], "keyword");
+}
+
+#[test]
+fn migrate_is_the_same_without_a_command() {
+    let world = World::small();
+    world.output(["migrate"]).expect(0).says(&["Database initialization complete"]);
+    assert_eq!(world.stamp()["version"], 2);
+}
+
+#[test]
+fn a_deployment_without_qdrant_says_so_and_starts() {
+    let mut world = World::small();
+    world.set("QDRANT_URL", "none");
+    world.start(&["true"]).expect(0);
+    assert!(world.collection_info().is_none());
+    world.start(&["true"]).expect(0).says(&["unchanged since their last proof"]);
+    assert_eq!(world.query("select count(*)::text from tandem.journal where ended is null"), "0");
+}
+
+#[test]
+fn a_foreign_database_is_refused_and_left_alone() {
+    let world = World::small();
+    world.db.execute("create table orders (id int primary key)");
+    let before = world.state();
+    world.start(&["true"]).expect(76).says(&["foreign", "--install-beside"]);
+    assert_eq!(world.state(), before);
+    world.output(["migrate", "--install-beside"]).expect(0);
+    assert_eq!(world.query("select count(*)::text from orders"), "0");
+}
+
+#[test]
+fn a_database_with_a_changed_table_is_refused_with_the_nearest_version_and_the_difference() {
+    let world = World::small();
+    world.db.execute(
+        "create table users (id bigint generated always as identity primary key, name integer not null)",
+    );
+    let before = world.state();
+    world.start(&["true"]).expect(76).says(&["foreign", "0001_users".trim_start_matches("0001_"), "name"]);
+    assert_eq!(world.state(), before);
+}
+
+#[test]
+fn an_older_image_on_a_newer_database_starts_if_the_newer_versions_allow_it() {
+    let world = World::small();
+    world.start(&["true"]).expect(0);
+    let before = world.state();
+    world.without("0002");
+    world.start(&["true"]).expect(0).says(&["ahead"]);
+    assert_eq!(world.state(), before);
+}
+
+#[test]
+fn an_older_image_is_refused_where_a_newer_version_shuts_it_out() {
+    let world = World::empty();
+    world.small_timeline();
+    let toml = common::collection_toml("1.1.0", "user_id = \"keyword\"")
+        .replace("compatible_from = 1", "compatible_from = 2");
+    world.migrations.write("0002_notes.toml", &toml);
+    world.record();
+    world.start(&["true"]).expect(0);
+    world.without("0002");
+    world.start(&["true"]).expect(76).says(&["ahead", "newer image"]);
+}
+
+#[test]
+fn an_older_image_is_refused_where_the_catalog_is_not_the_stored_one() {
+    let world = World::small();
+    world.start(&["true"]).expect(0);
+    world.db.execute("alter table notes drop column body");
+    world.without("0002");
+    world.start(&["true"]).expect(76).says(&["ahead", "body"]);
+}
+
+#[test]
+fn a_catalog_that_contradicts_the_ledger_is_refused() {
+    let world = World::small();
+    world.start(&["true"]).expect(0);
+    world.db.execute("alter table notes drop column body");
+    let before = world.state();
+    world.start(&["true"]).expect(76).says(&["stale", "body"]);
+    assert_eq!(world.state(), before);
+}
+
+#[test]
+fn objects_of_the_users_own_are_left_alone_at_head() {
+    let world = World::small();
+    world.start(&["true"]).expect(0);
+    world.db.execute("create table mine (id int); alter table users add column nick text; create index mine_users on users (nick)");
+    world.start(&["true"]).expect(0).says(&["of your own"]);
+    world.start(&["true"]).expect(0).says(&["unchanged since their last proof"]);
+}
+
+#[test]
+fn a_collection_of_another_lineage_is_skewed_until_adopted() {
+    let world = World::small();
+    world.start(&["true"]).expect(0);
+    let other = local_servers::postgres().create_database("other");
+    let mut second = World::on(other, world.qdrant.clone());
+    second.small_timeline();
+    second.record();
+    second.collection.clone_from(&world.collection);
+    second.set("QDRANT_COLLECTION_NAME", world.collection.clone());
+    // Postgres is empty and the collection is stamped: a lost or exchanged volume.
+    second.start(&["true"]).expect(76).says(&["skewed", "no ledger", "tandem adopt"]);
+    assert_eq!(second.query("select count(*)::text from pg_class where relname = 'ledger'"), "0");
+    second.output(["adopt"]).expect(0);
+    assert_eq!(second.stamp()["lineage"], second.query("select lineage::text from tandem.state"));
+    world.start(&["true"]).expect(76).says(&["skewed", "lineage"]);
+}
+
+#[test]
+fn a_published_collection_that_is_gone_is_skewed_and_never_made_anew_silently() {
+    let world = World::small();
+    world.start(&["true"]).expect(0);
+    world.qdrant.rest("DELETE", &format!("/collections/{}", world.collection), "").unwrap();
+    world.start(&["true"]).expect(76).says(&["skewed", "gone", "tandem adopt"]);
+    assert!(world.collection_info().is_none());
+    world.output(["adopt"]).expect(0);
+    assert_eq!(world.stamp()["version"], 2);
+    world.start(&["true"]).expect(0).says(&["unchanged since their last proof"]);
+}
+
+#[test]
+fn an_unstamped_collection_beside_a_fresh_postgres_is_taken_over() {
+    let world = World::small();
+    let body = r#"{"vectors": {"content": {"size": 4, "distance": "Cosine"}}}"#;
+    world.qdrant.rest("PUT", &format!("/collections/{}", world.collection), body).unwrap();
+    let points =
+        r#"{"points": [{"id": 7, "vector": {"content": [1, 2, 3, 4]}, "payload": {"user_id": "a"}}]}"#;
+    world.qdrant.rest("PUT", &format!("/collections/{}/points?wait=true", world.collection), points).unwrap();
+    world.start(&["true"]).expect(0).says(&["not stamped yet"]);
+    let info = world.collection_info().unwrap();
+    assert_eq!(info["points_count"], 1);
+    assert_eq!(info["config"]["params"]["vectors"]["content"]["hnsw_config"]["m"], 24);
+    assert_eq!(info["payload_schema"]["user_id"]["points"], 1);
+}
+
+#[test]
+fn what_needs_a_rebuild_is_refused_precisely_before_postgres_is_touched() {
+    let world = World::small();
+    let body = r#"{"vectors": {"content": {"size": 8, "distance": "Dot"}}}"#;
+    world.qdrant.rest("PUT", &format!("/collections/{}", world.collection), body).unwrap();
+    let before = world.state();
+    world.start(&["true"]).expect(76).says(&["content", "size", "8", "4"]);
+    assert_eq!(world.state(), before);
+}
+
+#[test]
+fn two_timelines_in_one_database_do_not_touch_each_other() {
+    let world = World::small();
+    world.start(&["true"]).expect(0);
+    let second = common::Dir::new();
+    second.write("tandem.toml", "application = \"other\"\n");
+    second.write("0001_orders.up.sql", "create table orders (id int primary key);\n");
+    let directory = second.path().display().to_string();
+    world.output(["record", "--migrations", &directory]).expect(0);
+    let lineage = world.query("select lineage::text from tandem.state where timeline = 'demo'");
+    world.output(["run", "--migrations", &directory, "--", "true"]).expect(0).says(&["fresh"]);
+    world.start(&["true"]).expect(0);
+    assert_eq!(
+        world.query("select string_agg(timeline || version, ',' order by 1) from tandem.ledger"),
+        "demo1,demo2,other1"
+    );
+    assert_eq!(world.query("select lineage::text from tandem.state where timeline = 'demo'"), lineage);
+    world
+        .output(["run", "--migrations", &directory, "--", "true"])
+        .expect(0)
+        .says(&["unchanged since their last proof"]);
+}
