@@ -58,6 +58,7 @@ const SETTINGS: &[(&str, &str)] = &[
     ("extra_float_digits", "1"),
     ("bytea_output", "hex"),
     ("quote_all_identifiers", "off"),
+    ("standard_conforming_strings", "on"),
     ("jit", "off"),
     // The joins are written in the order that suits them; searching for a better one takes longer than they do.
     ("join_collapse_limit", "1"),
@@ -566,7 +567,7 @@ impl Reader {
                 continue;
             }
             if column.collation.is_some() {
-                definition.push_str(" COLLATE pg_catalog.\"default\"");
+                definition.push_str(" COLLATE \"default\"");
             }
             if let Some(Some(class)) = classes.next().and_then(|class| self.classes.get(class)) {
                 definition.push(' ');
