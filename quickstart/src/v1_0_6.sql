@@ -34,8 +34,8 @@ select (672814231002939400 + n)::text, 'user' || n, person, timestamp '2025-07-0
 from (select n, (array['Amélie', 'Björn', 'Chiamaka', 'Đặng', 'Ève', 'Félix', 'Γιώργος', 'Hülya', 'Íñigo', '준호', 'Kirsti', 'Łukasz'])[1 + n % 12] as person
       from generate_series(1, 24) as n) as people;
 
-insert into universal_users (universal_id, primary_username, display_name, created_at, last_active)
-select user_id, username, display_name, created_at, last_seen from users;
+insert into universal_users (universal_id, primary_username, display_name, created_at, last_active, preferences)
+select user_id, username, display_name, created_at, last_seen, preferences from users;
 
 insert into platform_identities (universal_id, platform, platform_user_id, username, display_name)
 select user_id, 'discord', user_id, username, display_name from users;
