@@ -1,8 +1,9 @@
 //! Collections reach their declared schema on real servers, and reading them back proves it.
 
-use local_servers::{Qdrant, QdrantVersion, unique_name};
+use local_servers::{Qdrant, QdrantOptions, QdrantVersion, unique_name};
 use tandem::collection::{Action, Observed, Role, Schema, ServerVersion, Stamp, Step, compare, gates, steps};
 use tandem::config::QdrantSettings;
+use tandem::error::ExitCode;
 use tandem::qdrant::Client;
 use tandem::secret::Secret;
 use tandem::timeline::{CollectionDeclaration, Undeclared};
@@ -17,18 +18,22 @@ async fn servers() -> Vec<Server> {
     let mut servers = Vec::new();
     for version in QdrantVersion::ALL {
         let rest = Qdrant::shared(version).unwrap();
-        let settings = QdrantSettings {
-            host: rest.host().into(),
-            port: rest.grpc_port(),
-            tls: false,
-            api_key: rest.api_key().map(Secret::new),
-            api_key_origin: "QDRANT_API_KEY".into(),
-        };
-        let client = Client::connect(&settings).await.unwrap();
+        let client = connect(&rest, rest.api_key()).await;
         let version = client.probe().await.unwrap();
         servers.push(Server { rest, client, version });
     }
     servers
+}
+
+async fn connect(server: &Qdrant, api_key: Option<&str>) -> Client {
+    let settings = QdrantSettings {
+        host: server.host().into(),
+        port: server.grpc_port(),
+        tls: false,
+        api_key: api_key.map(Secret::new),
+        api_key_origin: "QDRANT_API_KEY".into(),
+    };
+    Client::connect(&settings).await.unwrap()
 }
 
 fn schema(toml: &str) -> Schema {
@@ -385,6 +390,117 @@ async fn a_survey_finds_names_aliases_and_what_was_asked_for() {
         assert_eq!(survey.collections.keys().collect::<Vec<_>>(), [&real]);
         assert_eq!(survey.collections[&real].aliases, [alias]);
         server.drop_collection(&real);
+    }
+}
+
+#[tokio::test]
+async fn a_wider_limit_comes_before_what_needs_it() {
+    for server in servers().await {
+        let name = unique_name("limit");
+        let narrow = "vectors = { size = 2, distance = 'Dot' }\nstrict_mode_config = { enabled = true, max_payload_index_count = 1 }\n";
+        server.bring(&name, &schema(&format!("{narrow} payload_indexes = {{ a = 'keyword' }}"))).await;
+        let wide =
+            "strict_mode_config = { max_payload_index_count = 2 }\npayload_indexes = { b = 'keyword' }";
+        assert_eq!(server.bring(&name, &schema(wide)).await.len(), 2);
+        server.drop_collection(&name);
+    }
+}
+
+#[tokio::test]
+async fn a_read_only_key_reads_and_its_writes_are_named() {
+    for version in QdrantVersion::ALL {
+        let own = Qdrant::start(QdrantOptions {
+            version,
+            api_key: Some("sesame".into()),
+            env: vec![("QDRANT__SERVICE__READ_ONLY_API_KEY".into(), "canary".into())],
+            ..Default::default()
+        })
+        .unwrap();
+        let writer = connect(&own, own.api_key()).await;
+        let name = unique_name("read_only");
+        let declared = schema("vectors = { size = 2, distance = 'Dot' }");
+        let todo =
+            steps(&name, None, &declaration(&name, &declared), &stamp(1), writer.probe().await.unwrap())
+                .unwrap();
+        writer.perform(&todo[0]).await.unwrap();
+
+        let reader = connect(&own, Some("canary")).await;
+        reader.probe().await.unwrap();
+        assert_eq!(reader.survey(&[name.clone()]).await.unwrap().collections[&name].stamp, Some(stamp(1)));
+        let index = schema("payload_indexes = { k = 'keyword' }");
+        let observed = reader.inspect(&name).await.unwrap();
+        let todo = steps(
+            &name,
+            observed.as_ref(),
+            &declaration(&name, &index),
+            &stamp(2),
+            reader.probe().await.unwrap(),
+        )
+        .unwrap();
+        for step in &todo {
+            let error = reader.perform(step).await.unwrap_err();
+            assert_eq!(error.code, ExitCode::Authentication, "{error}");
+            let text = error.to_string();
+            assert!(text.contains(&step.to_string()) && !text.contains("canary"), "{text}");
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_connection_outlives_a_restart_of_the_server() {
+    let mut own = Qdrant::start(QdrantOptions::default()).unwrap();
+    let client = connect(&own, None).await;
+    let name = unique_name("restart");
+    let declared = schema("vectors = { size = 2, distance = 'Dot' }\npayload_indexes = { k = 'keyword' }");
+    let server = client.probe().await.unwrap();
+    let todo = steps(&name, None, &declaration(&name, &declared), &stamp(1), server).unwrap();
+    client.perform(&todo[0]).await.unwrap();
+    own.kill9().unwrap();
+    let error = client.perform(&todo[1]).await.unwrap_err();
+    assert_eq!(error.code, ExitCode::Unreachable, "{error}");
+    own.restart().unwrap();
+    let observed = client.inspect(&name).await.unwrap().unwrap();
+    assert_eq!(observed.stamp, Some(stamp(1)));
+    client.perform(&todo[1]).await.unwrap();
+}
+
+/// What the kinds of the reference application's collections differ in, by name.
+#[tokio::test]
+async fn what_needs_a_rebuild_is_refused_and_named() {
+    let declared = schema(
+        "vectors = { content = { size = 4, distance = 'Cosine' }, emotion = { size = 4, distance = 'Cosine' } }",
+    );
+    let kinds = [
+        ("vectors = { size = 4, distance = 'Cosine' }", "vectors.content: missing"),
+        ("vectors = { content = { size = 4, distance = 'Cosine' } }", "vectors.emotion: missing"),
+        (
+            "vectors = { content = { size = 4, distance = 'Dot' }, emotion = { size = 4, distance = 'Cosine' } }",
+            "vectors.content.distance: Dot, declared Cosine",
+        ),
+        (
+            "vectors = { content = { size = 8, distance = 'Cosine' }, emotion = { size = 4, distance = 'Cosine' } }",
+            "vectors.content.size: 8, declared 4",
+        ),
+    ];
+    for server in servers().await {
+        for (kind, words) in kinds {
+            let name = unique_name("kind");
+            server.bring(&name, &schema(kind)).await;
+            let before = server.observed(&name).await;
+            let error =
+                steps(&name, Some(&before), &declaration(&name, &declared), &stamp(2), server.version)
+                    .unwrap_err();
+            assert_eq!(error.code, ExitCode::Refused);
+            assert!(error.to_string().contains(words) && error.to_string().contains(&name), "{error}");
+            server.drop_collection(&name);
+        }
+        // Seven vectors where two are declared: the rest is kept.
+        let name = unique_name("kind");
+        let seven = ["content", "emotion", "c", "d", "e", "f", "g"]
+            .map(|vector| format!("[vectors.{vector}]\nsize = 4\ndistance = 'Cosine'\n"));
+        server.bring(&name, &schema(&seven.concat())).await;
+        assert_eq!(server.bring(&name, &declared).await, []);
+        server.drop_collection(&name);
     }
 }
 
