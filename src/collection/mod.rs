@@ -1,6 +1,7 @@
 //! A Qdrant collection's configuration and payload indexes as plain data, and what it takes to change one into another.
 
 mod compare;
+mod contradiction;
 mod observed;
 mod schema;
 mod step;
@@ -8,6 +9,7 @@ mod target;
 mod version;
 
 pub use compare::{Change, Kind, Section, compare, gates};
+pub use contradiction::{Contradiction, contradictions};
 pub use observed::*;
 pub use schema::*;
 pub use step::{Action, Step, steps};

@@ -153,8 +153,9 @@ fn actions(declared: &Schema, observed: &Observed, changes: &[Change]) -> Vec<Ac
     let names: BTreeSet<&str> = changes.iter().filter_map(|c| c.path.get(1)).map(String::as_str).collect();
     let wanted = part(declared, section, &names);
     let schema = match section {
-        // The server replaces these objects whole, so what is not declared has to be sent again.
-        Section::Quantization | Section::Vectors | Section::SparseVectors | Section::StrictMode => {
+        // The server replaces a quantization and the maps of the strict mode whole, so that what of them is not declared
+        // has to be sent again.
+        Section::Quantization | Section::Vectors | Section::StrictMode => {
             overlay(&wanted, &part(actual, section, &names))
         }
         _ => wanted,

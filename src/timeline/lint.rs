@@ -3,6 +3,7 @@
 use super::file::NO_TRANSACTION;
 use super::sql::{self, Kind, Statement, Token};
 use super::{Number, SqlFile, Timeline, TomlFile, Version};
+use crate::collection;
 use std::collections::HashSet;
 
 /// One thing to change, or to know.
@@ -130,6 +131,12 @@ fn declarations(timeline: &Timeline, version: &Version) -> Vec<Finding> {
                 format!("[[fill]] names the vector `{}`, which no collection declares", fill.vector),
                 "declare it in [collection.vectors], or remove the fill".into(),
             );
+        }
+    }
+    for declaration in version.collections.iter().flatten() {
+        for found in collection::contradictions(declaration) {
+            let message = format!("`match = {:?}`: {}", declaration.matching, found.message);
+            error(&["collection"], message, found.remedy.into());
         }
     }
     if let (Some(data), Some(toml)) = (&version.data, toml) {
@@ -780,6 +787,7 @@ mod tests {
             (&[sql, ("2_b.toml", "[data]\nsql = 'copy old from stdin'")], (2, 7)),
             (&[sql, ("2_b.down.sql", "drop table n; commit")], (1, 15)),
             (&[("2_b.toml", "\n[[fill]]\nvector = 'a'\nfrom.vector = 'b'")], (2, 1)),
+            (&[("2_b.toml", "\n[[collection]]\nmatch = 'm'\nmetadata.tandem = 1")], (2, 1)),
         ];
         for (files, place) in table {
             let findings = findings(files);
