@@ -422,7 +422,10 @@ async fn a_read_only_key_reads_and_its_writes_are_named() {
 
         let reader = connect(&own, Some("canary")).await;
         reader.probe().await.unwrap();
-        assert_eq!(reader.survey(&[name.clone()]).await.unwrap().collections[&name].stamp, Some(stamp(1)));
+        assert_eq!(
+            reader.survey(std::slice::from_ref(&name)).await.unwrap().collections[&name].stamp,
+            Some(stamp(1))
+        );
         let index = schema("payload_indexes = { k = 'keyword' }");
         let observed = reader.inspect(&name).await.unwrap();
         let todo = steps(
