@@ -20,7 +20,8 @@ Settings: defaults < file (--config) < environment < flags.
                QDRANT_API_KEY, QDRANT_TLS. tandem speaks gRPC: where only the REST port 6333 is named, it uses 6334
   tandem       TANDEM_MIGRATIONS, TANDEM_TIMEOUT, TANDEM_LOCK_TIMEOUT, TANDEM_LOG_FORMAT, TANDEM_LOG_LEVEL,
                TANDEM_ALL_COLLECTIONS, TANDEM_INSTALL_BESIDE, TANDEM_MISSING_DATABASE (fail, wait, create),
-               TANDEM_AUTH_GRACE, TANDEM_ON_REFUSAL (exit, hold), TANDEM_PROBE, TANDEM_CONFIG
+               TANDEM_AUTH_GRACE, TANDEM_CONFIG,
+               TANDEM_ON_REFUSAL (exit; hold = run stays up after a refusal and looks again every 30 s)
   NAME_FILE names a file that holds the value of NAME; NAME and NAME_FILE together are an error.
 
 Exit codes:
@@ -150,10 +151,11 @@ pub enum Declined {
 }
 
 impl Declined {
-    /// The usage error in the form of every other failure: its first line.
+    /// The usage error in the form of every other failure: its first paragraph.
     pub fn error(text: &str) -> Error {
-        let first = text.lines().next().unwrap_or_default();
-        Error::new(ExitCode::Usage, first.strip_prefix("error: ").unwrap_or(first)).remedy("tandem --help")
+        let first: Vec<&str> = text.lines().map(str::trim).take_while(|line| !line.is_empty()).collect();
+        let first = first.join(" ");
+        Error::new(ExitCode::Usage, first.strip_prefix("error: ").unwrap_or(&first)).remedy("tandem --help")
     }
 }
 
@@ -267,6 +269,6 @@ mod tests {
         let Err(Declined::Usage(text)) = read(&["run"]) else { panic!("no usage error") };
         let error = Declined::error(&text);
         assert_eq!(error.code, ExitCode::Usage);
-        assert!(!error.found.contains('\n') && !error.found.starts_with("error"), "{error}");
+        assert_eq!(error.found, "the following required arguments were not provided: <CMD>...");
     }
 }

@@ -1,7 +1,7 @@
 //! What each command does with the settings in force.
 
 use crate::cli::Command;
-use crate::config::{PostgresSettings, Settings};
+use crate::config::{MissingDatabase, OnRefusal, PostgresSettings, Settings};
 use crate::error::{Error, ExitCode, Result};
 use crate::inspect::{self, Stores, Subject};
 use crate::postgres;
@@ -10,12 +10,15 @@ use crate::postgres::session::{Backend, Session};
 use crate::postgres::store::Store;
 use crate::timeline::{self, Timeline, lint};
 use crate::wait;
-use crate::{qdrant, record, report, run};
+use crate::{event, qdrant, record, report, run, termination};
 use std::ffi::OsString;
 use std::time::{Duration, Instant};
 
 /// `lock_timeout` of DDL: long enough for traffic, short enough that nothing queues behind a waiting ALTER TABLE.
 const DDL_LOCK_TIMEOUT: Duration = Duration::from_secs(3);
+
+/// How long a held start waits before it looks again.
+const HOLD: Duration = Duration::from_secs(30);
 
 /// How a command ended well.
 pub enum Outcome {
@@ -35,7 +38,15 @@ pub struct Interruptible {
 pub async fn run(command: Command, settings: &Settings, interruptible: &Interruptible) -> Result<Outcome> {
     match command {
         Command::Run { argv } => {
-            bring_to_head(settings, interruptible, false).await?;
+            while let Err(error) = bring_to_head(settings, interruptible, false).await {
+                if error.code != ExitCode::Refused || settings.on_refusal == OnRefusal::Exit {
+                    return Err(error);
+                }
+                event::failure(&error);
+                termination::write(&settings.termination_log, &error);
+                tracing::info!("Staying up after the refusal; looking again in {} s", HOLD.as_secs());
+                tokio::time::sleep(HOLD).await;
+            }
             return Ok(Outcome::Become(argv));
         }
         Command::Migrate => bring_to_head(settings, interruptible, false).await?,
@@ -54,12 +65,27 @@ pub async fn run(command: Command, settings: &Settings, interruptible: &Interrup
 }
 
 async fn bring_to_head(settings: &Settings, interruptible: &Interruptible, adopt: bool) -> Result<()> {
+    if let Some(address) = settings.probe {
+        return Err(Error::new(
+            ExitCode::Configuration,
+            format!("TANDEM_PROBE asks for a responder on {address}, which is not available in this version"),
+        )
+        .remedy("unset TANDEM_PROBE"));
+    }
     // The files are read on a thread of its own while the stores are waited for.
     let migrations = settings.migrations.clone();
     let loading = std::thread::spawn(move || timeline::load(&migrations, &variable));
-    let mut first = Some(connect(settings, interruptible).await?);
-    let timeline =
-        loading.join().map_err(|_| Error::new(ExitCode::Bug, "reading the timeline panicked"))??;
+    let loaded =
+        move || loading.join().map_err(|_| Error::new(ExitCode::Bug, "reading the timeline panicked"));
+    // Waiting creates the database where that is asked for, which a timeline that cannot be read must not.
+    let (timeline, stores) = if settings.missing_database == MissingDatabase::Create {
+        let timeline = loaded()??;
+        (timeline, connect(settings, interruptible).await?)
+    } else {
+        let stores = connect(settings, interruptible).await?;
+        (loaded()??, stores)
+    };
+    let mut first = Some(stores);
     let (store, exclude) = (Store::new(&timeline.settings), run::exclude(&timeline));
     let subject = subject(settings, &timeline, &store, &exclude, adopt);
     let options = run::Options {

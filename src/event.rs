@@ -52,10 +52,11 @@ pub fn failure(error: &Error) {
         return;
     }
     let code = error.code.code();
+    // As they are: a remedy with escaped quotation marks could not be pasted.
     match (&error.expected, &error.remedy) {
-        (Some(expected), Some(remedy)) => tracing::error!(code, expected, remedy, "{}", error.found),
-        (Some(expected), None) => tracing::error!(code, expected, "{}", error.found),
-        (None, Some(remedy)) => tracing::error!(code, remedy, "{}", error.found),
+        (Some(expected), Some(remedy)) => tracing::error!(code, %expected, %remedy, "{}", error.found),
+        (Some(expected), None) => tracing::error!(code, %expected, "{}", error.found),
+        (None, Some(remedy)) => tracing::error!(code, %remedy, "{}", error.found),
         (None, None) => tracing::error!(code, "{}", error.found),
     }
 }

@@ -1,5 +1,6 @@
 //! Parse → run → exit code. Everything else is in the library.
 
+use std::path::Path;
 use tandem::cli::{self, Cli, Command, Declined};
 use tandem::commands::{self, Interruptible, Outcome};
 use tandem::config::{self, Environment, Settings};
@@ -8,21 +9,24 @@ use tandem::signal::Stop;
 use tandem::{event, exec, termination};
 
 fn main() {
+    let environment = config::environment();
+    // What fails before the settings are resolved leaves its cause where they would.
+    let early_log =
+        environment.get("TANDEM_TERMINATION_LOG").map_or(termination::DEFAULT_PATH.as_ref(), Path::new);
     let cli = match cli::parse(std::env::args_os()) {
         Ok(cli) => cli,
         Err(Declined::Help(text)) => return print!("{text}"),
         Err(Declined::Usage(text)) => {
             eprint!("{text}");
-            termination::write(termination::DEFAULT_PATH.as_ref(), &Declined::error(&text));
+            termination::write(early_log, &Declined::error(&text));
             std::process::exit(ExitCode::Usage.code());
         }
     };
-    let environment = config::environment();
     let settings = match config::resolve(&cli.flags, &environment) {
         Ok(settings) => settings,
         Err(error) => {
             eprintln!("tandem: {error}");
-            termination::write(termination::DEFAULT_PATH.as_ref(), &error);
+            termination::write(early_log, &error);
             std::process::exit(error.code.code());
         }
     };

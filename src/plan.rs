@@ -48,7 +48,12 @@ impl Plan {
 
     /// Something will change in a store; ending the journal of a dead run alone is no such thing.
     pub fn has_effects(&self) -> bool {
-        !self.postgres_is_empty() || self.collections.iter().any(|c| !c.steps.is_empty())
+        !self.postgres_is_empty() || self.has_steps()
+    }
+
+    /// Something will change in Qdrant.
+    pub fn has_steps(&self) -> bool {
+        self.collections.iter().any(|c| !c.steps.is_empty())
     }
 
     /// Nothing to do in Postgres.

@@ -76,6 +76,9 @@ async fn attempt(stores: &mut Stores, subject: &Subject<'_>, options: &Options<'
         let lock_timeout = options.ddl_lock_timeout.as_millis().try_into().unwrap_or(u64::MAX);
         stores.session.establish_contract(schemas, lock_timeout).await?;
     }
+    if let Some(client) = stores.qdrant.as_ref().filter(|_| plan.has_steps()) {
+        client.may_manage().await?;
+    }
     if plan.postgres_is_empty() {
         remember(stores, subject, &inspection, head).await;
     } else {

@@ -104,7 +104,9 @@ async fn in_transaction(
     let version = step.version;
     let mut begin = format!("begin; {}", set_search_path(&context.settings.schemas));
     if !step.opening.is_empty() {
-        session.batch(format!("{begin}{}", step.opening)).await.map_err(|f| stop_opening(f, context))?;
+        if let Err(failure) = session.batch(format!("{begin}{}", step.opening)).await {
+            return Err(stop_opening(session, context, failure).await);
+        }
         begin = String::new();
     }
     let up = version.up.as_ref().map_or("", |file| &file.text);
@@ -148,8 +150,10 @@ async fn without_transaction(
     up: &SqlFile,
 ) -> std::result::Result<Option<Catalog>, Stop> {
     let version = step.version;
-    if !step.opening.is_empty() {
-        session.batch(format!("begin;{}commit", step.opening)).await.map_err(|f| stop_opening(f, context))?;
+    if !step.opening.is_empty()
+        && let Err(failure) = session.batch(format!("begin;{}commit", step.opening)).await
+    {
+        return Err(stop_opening(session, context, failure).await);
     }
     let started = std::time::Instant::now();
     for statement in sql::statements(&up.text) {
@@ -347,10 +351,15 @@ pub fn unserialisable(error: serde_json::Error) -> Error {
 }
 
 /// The ledger's creation failed: most likely the role may not create a schema.
-fn stop_opening(failure: Failure, context: &Context<'_>) -> Stop {
+async fn stop_opening(session: &mut Session, context: &Context<'_>, failure: Failure) -> Stop {
     let denied = failure.code.as_deref() == Some("42501");
     let error = failure.into_error("creating the ledger");
-    Stop::Failed(if denied { error.remedy(context.store.grant_remedy("ROLE")) } else { error })
+    if !denied {
+        return Stop::Failed(error);
+    }
+    let rows = session.run("asking for the role's name", "rollback; select session_user::text").await;
+    let role = rows.and_then(|rows| cell::<String>(&rows, 0, 0));
+    Stop::Failed(error.remedy(context.store.grant_remedy(role.as_deref().unwrap_or("ROLE"))))
 }
 
 fn stop(failure: Failure, error: impl FnOnce(String) -> Error) -> Stop {

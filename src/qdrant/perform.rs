@@ -22,6 +22,16 @@ const POLL: Duration = Duration::from_millis(200);
 const ATTEMPTS: u32 = 10;
 
 impl Client {
+    /// Proves with a call that changes nothing that the API key may manage collections, which every plan needs for its
+    /// stamps: found before Postgres is changed, and not behind its commit.
+    pub async fn may_manage(&self) -> Result<()> {
+        let nothing = pb::ChangeAliases { actions: Vec::new(), timeout: None };
+        match self.collections().update_aliases(within(UPDATE, nothing)).await.map_err(Fault::from) {
+            Err(fault) if fault.kind == Kind::PermissionDenied => Err(self.error(fault)),
+            _ => Ok(()),
+        }
+    }
+
     /// Does one step and reads it back. Done twice it ends the same.
     ///
     /// # Errors

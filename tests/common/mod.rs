@@ -188,8 +188,10 @@ impl World {
         };
         let collection = self.collection_info().map(|mut info| {
             // Only what was configured; counters and segments move by themselves, the lineage differs by database.
-            info["config"]["metadata"]["tandem"]["lineage"] = serde_json::Value::Null;
-            info["config"]["metadata"]["tandem"]["epoch"] = serde_json::Value::Null;
+            if let Some(stamp) = info["config"]["metadata"]["tandem"].as_object_mut() {
+                stamp.remove("lineage");
+                stamp.remove("epoch");
+            }
             format!("{}\n{}", info["config"], info["payload_schema"])
         });
         format!("{tables}\n{ledger}\n{}", collection.unwrap_or_else(|| "no collection".into()))
