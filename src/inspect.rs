@@ -207,6 +207,12 @@ pub fn standing(ledger: &Ledger, timeline: &Timeline) -> Standing {
 }
 
 impl<'a> Inspection<'a> {
+    /// Does the ledger remember every managed collection as published at this version?
+    pub fn is_published(&self, at: Number) -> bool {
+        let published = self.ledger.as_ref().map(|l| &l.published);
+        self.survey.found.iter().all(|found| published.and_then(|p| p.get(&found.name)) == Some(&at))
+    }
+
     /// The plan for what was found, or the refusal.
     pub fn plan(&self, subject: &Subject<'_>) -> Result<Plan> {
         let mut plan = plan::postgres(subject.timeline, &self.verdict, subject.install_beside)?;

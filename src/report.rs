@@ -147,10 +147,7 @@ pub fn plan_text(plan: &Plan, timeline: &Timeline) -> String {
 /// Are both stores proven to be at head? The full comparison, never the change detector.
 pub fn verify(inspection: &Inspection<'_>, subject: &Subject<'_>) -> Result<Plan, Error> {
     let plan = inspection.plan(subject)?;
-    let unpublished = inspection.survey.found.iter().any(|found| {
-        let published = inspection.ledger.as_ref().and_then(|l| l.published.get(&found.name)).copied();
-        published != Some(plan.target) && !plan.ahead
-    });
+    let unpublished = !plan.ahead && !inspection.is_published(plan.target);
     if plan.has_effects() || unpublished {
         return Err(Error::new(
             crate::error::ExitCode::Pending,

@@ -71,7 +71,8 @@ async fn attempt(stores: &mut Stores, subject: &Subject<'_>, options: &Options<'
         return Ok(());
     }
     refuse(&lint::lint(subject.timeline, |number| plan.apply.contains(&number)))?;
-    if plan.has_effects() {
+    let published = inspection.is_published(plan.target);
+    if plan.has_effects() || !published {
         let schemas = &subject.timeline.settings.schemas;
         let lock_timeout = options.ddl_lock_timeout.as_millis().try_into().unwrap_or(u64::MAX);
         stores.session.establish_contract(schemas, lock_timeout).await?;
@@ -79,12 +80,14 @@ async fn attempt(stores: &mut Stores, subject: &Subject<'_>, options: &Options<'
     if let Some(client) = stores.qdrant.as_ref().filter(|_| plan.has_steps()) {
         client.may_manage().await?;
     }
-    if plan.postgres_is_empty() {
+    if plan.is_empty() && published {
         remember(stores, subject, &inspection, head).await;
     } else {
-        commit_postgres(stores, subject, options, &expected).await?;
+        if !plan.postgres_is_empty() {
+            commit_postgres(stores, subject, options, &expected).await?;
+        }
+        publish(stores, subject, options, &expected).await?;
     }
-    publish(stores, subject, options, &expected).await?;
     complete("both stores at head", head, subject.timeline, started);
     Ok(())
 }
@@ -302,7 +305,7 @@ async fn publish_collection(
         let intent = store.journal(&epoch, plan.target, Phase::Intent, Some(name), Some(&json));
         stores.session.run("journalling a step", intent).await?;
         client.perform(step).await?;
-        tracing::info!(collection = name, "{}", step.describe());
+        tracing::info!("{step}");
         let done = store.journal(&epoch, plan.target, Phase::Done, Some(name), Some(&json));
         stores.session.run("journalling a step", done).await?;
     }

@@ -42,11 +42,9 @@ pub async fn introspect(
 }
 
 fn failed(error: sqlx::Error) -> Error {
-    let code = match error {
-        sqlx::Error::Io(_) | sqlx::Error::Protocol(_) => ExitCode::Unreachable,
-        _ => ExitCode::StepFailed,
-    };
-    Error::new(code, format!("the Postgres catalog cannot be read: {error}"))
+    let lost = matches!(error, sqlx::Error::Io(_) | sqlx::Error::Protocol(_));
+    let code = if lost { ExitCode::Unreachable } else { ExitCode::StepFailed };
+    Error { lost, ..Error::new(code, format!("the Postgres catalog cannot be read: {error}")) }
 }
 
 /// What decides how definitions are printed, and what would make short queries slow.
