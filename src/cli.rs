@@ -2,7 +2,7 @@
 
 use crate::error::{Error, ExitCode};
 use crate::secret::Secret;
-use clap::error::{ContextKind, ContextValue, ErrorKind};
+use clap::error::{ContextValue, ErrorKind};
 use clap::{Args, Parser, Subcommand};
 use std::ffi::OsString;
 
@@ -168,10 +168,12 @@ pub fn parse(args: impl IntoIterator<Item = OsString>) -> Result<Cli, Declined> 
     Cli::try_parse_from(args).map_err(|error| {
         let mut text = error.to_string();
         // A URL in the wrong place would be quoted with the password in it.
-        if let Some(ContextValue::String(quoted)) = error.get(ContextKind::InvalidArg)
-            && quoted.contains("://")
-        {
-            text = text.replace(quoted.as_str(), "(a URL)");
+        for (_, value) in error.context() {
+            if let ContextValue::String(quoted) = value
+                && quoted.contains("://")
+            {
+                text = text.replace(quoted.as_str(), "(a URL)");
+            }
         }
         match error.kind() {
             ErrorKind::DisplayHelp | ErrorKind::DisplayVersion => Declined::Help(text),
@@ -233,6 +235,8 @@ mod tests {
     fn a_url_in_the_wrong_place_is_not_quoted() {
         for line in [
             &["migrate", "postgres://u:canary@h/d"][..],
+            &["postgres://u:canary@h/d"],
+            &["plan", "--json=postgres://u:canary@h/d"],
             &["--database-urll=postgres://u:canary@h/d", "plan"],
             &["plan", "--database-url", "postgres://u:canary@h/d", "postgres://u:canary@h/d"],
         ] {

@@ -335,7 +335,7 @@ fn pick(
     key: &str,
 ) -> Result<Option<Value>> {
     match flag {
-        Some(text) if !text.is_empty() => Ok(Some(Value::flag(text, flag_name))),
+        Some(text) if !text.is_empty() => Value::flag(text, flag_name).without_url(flag_name).map(Some),
         _ => sources.get(variables, key),
     }
 }

@@ -29,6 +29,19 @@ impl Value {
         Self { text: text.into(), origin: name.into(), blame: ExitCode::Usage }
     }
 
+    /// Refuses a URL where none belongs: it can hold a password, and any other value appears in messages. `name` is the
+    /// variable, the flag or the key that holds it.
+    pub fn without_url(self, name: &str) -> Result<Self> {
+        let may_hold_one =
+            ["url", "password", "api_key"].iter().any(|end| name.to_ascii_lowercase().ends_with(end));
+        if may_hold_one || !self.text.contains("://") {
+            return Ok(self);
+        }
+        Err(self
+            .wrong("holds a URL, where none belongs")
+            .remedy("a Postgres URL belongs into DATABASE_URL, Qdrant's into QDRANT_URL"))
+    }
+
     /// The error for a value that cannot be used; `problem` follows the origin's name.
     pub fn wrong(&self, problem: impl std::fmt::Display) -> Error {
         Error::new(self.blame, format!("{} {problem}", self.origin))
@@ -61,15 +74,20 @@ impl Sources<'_> {
             (Some(_), Some(_)) => Err(configuration(format!("{name} and {file_name} are both set"))
                 .expected("one of them")
                 .remedy(format!("unset {name} or {file_name}"))),
-            (Some(text), None) => Ok(Some(Value::new(text, name))),
+            (Some(text), None) => Value::new(text, name).without_url(name).map(Some),
             (None, Some(path)) => {
-                let text = self.read(path, &file_name)?;
+                // The path is not quoted: it is often the secret itself.
+                let text = (self.read)(Path::new(path)).map_err(|e| {
+                    configuration(format!("{file_name} names a file that cannot be read: {e}")).remedy(format!(
+                        "let {file_name} hold the path of the file, and check the mount and the permissions"
+                    ))
+                })?;
                 let text = text.strip_suffix('\n').unwrap_or(&text);
                 let text = text.strip_suffix('\r').unwrap_or(text);
                 if text.is_empty() {
                     return Err(configuration(format!("{file_name}: {path} is empty")));
                 }
-                Ok(Some(Value::new(text, file_name)))
+                Value::new(text, file_name).without_url(name).map(Some)
             }
             (None, None) => Ok(None),
         }
@@ -129,8 +147,8 @@ fn insert(
     let is_scalar = !matches!(value.kind, config::ValueKind::Table(_) | config::ValueKind::Array(_));
     match value.into_string() {
         Ok(text) if is_scalar && !text.is_empty() => {
-            let origin = format!("{path} ({key})");
-            keys.insert(key, Value::new(text, origin));
+            let value = Value::new(text, format!("{path} ({key})")).without_url(&key)?;
+            keys.insert(key, value);
             Ok(())
         }
         _ => Err(configuration(format!("{path}: {key} is not a text, a number or a boolean"))),
