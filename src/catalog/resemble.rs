@@ -1,8 +1,9 @@
 //! Which version a catalog looks like: counts for every version at once.
 
+use super::compare::same_major;
 use super::{Catalog, Expected, Object, ObjectId};
 use crate::timeline::Number;
-use std::collections::{HashMap, HashSet};
+use std::collections::HashMap;
 
 /// How an actual catalog compares with the expected catalog of one version.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -30,27 +31,14 @@ impl Resemblance {
     }
 }
 
-#[derive(Clone, Copy)]
-enum State {
-    Matched,
-    Missing,
-    Different,
-}
-
 /// Compares with every version in the order of the timeline, in time linear in the catalog and all effects.
 pub fn resemble(actual: &Catalog, expected: &Expected) -> Vec<Resemblance> {
-    let mut walk = Walk {
-        actual,
-        known_present: known_present(actual, expected),
-        states: HashMap::new(),
-        counts: [0; 3],
-    };
-    let mut baseline = Some(&expected.baseline);
-    let mut resemblances = Vec::with_capacity(expected.index.versions.len());
-    for version in &expected.index.versions {
-        if let Some(catalog) = baseline.take() {
-            for (id, object) in &catalog.objects {
-                walk.put(id, object, catalog.server);
+    let mut walk = Walk { actual, known: HashMap::new(), matched: 0, missing: 0, different: 0 };
+    let mut counts = Vec::with_capacity(expected.index.versions.len());
+    for (at, version) in expected.index.versions.iter().enumerate() {
+        if at == 0 {
+            for (id, object) in &expected.baseline.objects {
+                walk.put(id, object, expected.baseline.server);
             }
         } else if let Some(effects) = expected.effects.get(&version.number) {
             for id in &effects.removed {
@@ -60,55 +48,77 @@ pub fn resemble(actual: &Catalog, expected: &Expected) -> Vec<Resemblance> {
                 walk.put(id, object, effects.server);
             }
         }
-        resemblances.push(walk.resemblance(version.number));
+        counts.push((version.number, walk.matched, walk.missing, walk.different));
     }
-    resemblances
+    // Every id that any version has is known now.
+    let present = walk.known.values().filter(|known| known.found.is_some()).count();
+    let resemblance = |(number, matched, missing, different)| Resemblance {
+        number,
+        matched,
+        missing,
+        different,
+        leftover: present - matched - different,
+        extra: actual.objects.len() - present,
+    };
+    counts.into_iter().map(resemblance).collect()
 }
 
-/// The objects that are there and belong to some version.
-fn known_present(actual: &Catalog, expected: &Expected) -> usize {
-    let added = expected.effects.values().flat_map(|effects| effects.added.iter().map(|(id, _)| id));
-    let known: HashSet<&ObjectId> = expected.baseline.objects.keys().chain(added).collect();
-    known.into_iter().filter(|id| actual.objects.contains_key(id)).count()
+/// An object of some version.
+struct Known<'a> {
+    /// As it is in the actual catalog.
+    found: Option<&'a Object>,
+    /// In the version that the walk has reached, if it has it.
+    state: Option<State>,
+}
+
+#[derive(Clone, Copy)]
+enum State {
+    Matched,
+    Missing,
+    Different,
 }
 
 struct Walk<'a> {
     actual: &'a Catalog,
-    known_present: usize,
-    /// Of the objects of the version that the walk has reached.
-    states: HashMap<&'a ObjectId, State>,
-    /// How many there are of each state.
-    counts: [usize; 3],
+    known: HashMap<&'a ObjectId, Known<'a>>,
+    matched: usize,
+    missing: usize,
+    different: usize,
 }
 
 impl<'a> Walk<'a> {
     fn put(&mut self, id: &'a ObjectId, wanted: &'a Object, server: u32) {
-        let across = self.actual.server / 10_000 != server / 10_000;
-        let state = match self.actual.objects.get(id) {
+        let actual = self.actual;
+        let known =
+            self.known.entry(id).or_insert_with(|| Known { found: actual.objects.get(id), state: None });
+        let state = match known.found {
             None => State::Missing,
-            Some(found) if found.detail.same(&wanted.detail, across) => State::Matched,
+            Some(found) if found.detail.same(&wanted.detail, !same_major(actual.server, server)) => {
+                State::Matched
+            }
             Some(_) => State::Different,
         };
-        self.remove(id);
-        self.states.insert(id, state);
-        self.counts[state as usize] += 1;
+        let before = known.state.replace(state);
+        self.discount(before);
+        *self.count(state) += 1;
     }
 
     fn remove(&mut self, id: &ObjectId) {
-        if let Some(old) = self.states.remove(id) {
-            self.counts[old as usize] -= 1;
+        let before = self.known.get_mut(id).and_then(|known| known.state.take());
+        self.discount(before);
+    }
+
+    fn discount(&mut self, state: Option<State>) {
+        if let Some(state) = state {
+            *self.count(state) -= 1;
         }
     }
 
-    fn resemblance(&self, number: Number) -> Resemblance {
-        let [matched, missing, different] = self.counts;
-        Resemblance {
-            number,
-            matched,
-            missing,
-            different,
-            leftover: self.known_present - matched - different,
-            extra: self.actual.objects.len() - self.known_present,
+    fn count(&mut self, state: State) -> &mut usize {
+        match state {
+            State::Matched => &mut self.matched,
+            State::Missing => &mut self.missing,
+            State::Different => &mut self.different,
         }
     }
 }

@@ -128,6 +128,7 @@ create table derived (b text) inherits (base);
 create unlogged table scratch (a integer);
 create index on parent using gin (handle gin_trgm_ops);
 create index on parent (place, made desc nulls last) include (code);
+create index on parent (made desc nulls last, id desc, number nulls first, points) include (code);
 create index on parent (lower(place)) where feeling = 'happy';
 create index on parent (\"Odd name\" text_pattern_ops, code);
 create index on parent (place collate \"default\");
@@ -171,6 +172,8 @@ async fn the_change_detector_notices_every_kind_of_ddl() {
             "alter table t add primary key (a)",
             "create index i on t (c)",
             "alter index i rename to j",
+            "update pg_index set indisvalid = false where indexrelid = 'j'::regclass",
+            "update pg_index set indisvalid = true where indexrelid = 'j'::regclass",
             "drop index j",
             "alter table t rename to u",
             "alter table u drop c",
@@ -576,4 +579,23 @@ async fn an_index_that_was_not_finished_is_different() {
         difference.to_string(),
         "different: index UNIQUE btree(a) on t: expected valid; found invalid"
     );
+}
+
+#[tokio::test]
+async fn what_a_partition_has_from_its_parent_is_no_object_of_its_own() {
+    let database = local_servers::postgres().create_database("partition");
+    let mut connection = connect(&database).await;
+    let catalog = read_sql(
+        &mut connection,
+        "create table r (id integer primary key);
+         create function f() returns trigger language plpgsql as $$ begin return new; end $$;
+         create table p (id integer primary key, a integer references r check (a > 0)) partition by range (id);
+         create index on p (a);
+         create trigger g after insert on p for each row execute function f();
+         create table c partition of p for values from (1) to (2);
+         create index on c (a, id)",
+    )
+    .await;
+    let ids: Vec<ObjectId> = catalog.objects.into_keys().filter(|id| id.relation == "c").collect();
+    assert_eq!(names(&ids), ["table c", "column c.a", "column c.id", "index btree(a, id) on c"]);
 }
