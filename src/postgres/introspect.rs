@@ -205,7 +205,7 @@ ORDER BY a.attrelid, a.attnum;
 SELECT 'constraint', n.nspname, c.relname, k.conname, pg_get_constraintdef(k.oid), k.convalidated, d.description
 FROM pg_constraint k JOIN pg_class c ON c.oid = k.conrelid JOIN pg_namespace n ON n.oid = c.relnamespace
 LEFT JOIN pg_description d ON d.classoid = 'pg_constraint'::regclass AND d.objoid = k.oid AND d.objsubid = 0
-WHERE k.contype IN ('p', 'u', 'c', 'f', 'x') AND k.conparentid = 0 AND k.conislocal AND {relation}
+WHERE k.contype IN ('p', 'u', 'c', 'f', 'x') AND k.conislocal AND {relation}
 ORDER BY k.convalidated DESC, k.conname;
 
 SELECT 'opclass', o.oid, CASE WHEN NOT o.opcdefault THEN

@@ -579,6 +579,14 @@ async fn an_index_that_was_not_finished_is_different() {
         difference.to_string(),
         "different: index UNIQUE btree(a) on t: expected valid; found invalid"
     );
+
+    // A sound one of the same structure stands for it, whatever they are called.
+    database.execute("create unique index z on t (a)");
+    let expected = read(&database).await;
+    database.execute("update pg_index set indisvalid = false where indexrelid = 'i'::regclass");
+    let difference = compare(&read(&database).await, &expected);
+    let found = difference.different.iter().map(|different| different.id.to_string()).collect::<Vec<_>>();
+    assert_eq!(found, ["index UNIQUE btree(a) on t (2 of the same)"]);
 }
 
 #[tokio::test]
@@ -593,9 +601,13 @@ async fn what_a_partition_has_from_its_parent_is_no_object_of_its_own() {
          create index on p (a);
          create trigger g after insert on p for each row execute function f();
          create table c partition of p for values from (1) to (2);
-         create index on c (a, id)",
+         create index on c (a, id);
+         create table q (id integer references p)",
     )
     .await;
-    let ids: Vec<ObjectId> = catalog.objects.into_keys().filter(|id| id.relation == "c").collect();
-    assert_eq!(names(&ids), ["table c", "column c.a", "column c.id", "index btree(a, id) on c"]);
+    let of = |relation: &str| {
+        names(&catalog.objects.keys().filter(|id| id.relation == relation).cloned().collect::<Vec<_>>())
+    };
+    assert_eq!(of("c"), ["table c", "column c.a", "column c.id", "index btree(a, id) on c"]);
+    assert_eq!(of("q"), ["table q", "column q.id", "FOREIGN KEY (id) REFERENCES public.p(id) on q"]);
 }
