@@ -56,7 +56,7 @@ pub fn postgres(
         (Some(_), Some(Standing::Diverged(divergence))) => Postgres::Diverged(divergence),
         (Some(ledger), Some(Standing::Ahead { unknown })) => ahead(ledger, unknown, &seen.catalog),
         (Some(ledger), Some(Standing::Prefix { cosmetic })) if !ledger.rows.is_empty() => {
-            versioned(expected, ledger, cosmetic, &seen.catalog)
+            versioned(timeline, expected, ledger, cosmetic, &seen.catalog)
         }
         _ => unversioned(timeline, expected, seen),
     }
@@ -71,10 +71,16 @@ fn ahead(ledger: &Ledger, unknown: Vec<(Number, String, Number)>, found: &Catalo
     Postgres::Ahead { at: ledger.at(), unknown, difference: (!proven).then_some(difference) }
 }
 
-fn versioned(expected: &Expected, ledger: &Ledger, cosmetic: Vec<Number>, found: &Catalog) -> Postgres {
+fn versioned(
+    timeline: &Timeline,
+    expected: &Expected,
+    ledger: &Ledger,
+    cosmetic: Vec<Number>,
+    found: &Catalog,
+) -> Postgres {
     let claimed = ledger.at();
     let difference = difference(found, expected, claimed);
-    if difference.is_proof() {
+    if difference.is_proof() || under_way(timeline, expected, claimed, &difference) {
         return Postgres::Versioned { at: claimed, extras: names(&difference), cosmetic };
     }
     let proven = catalog::resemble(found, expected)
@@ -83,6 +89,19 @@ fn versioned(expected: &Expected, ledger: &Ledger, cosmetic: Vec<Number>, found:
         .map(|r| r.number)
         .next_back();
     Postgres::Stale { claimed, proven, difference }
+}
+
+/// Is all that is missing what the next version drops outside a transaction? Then that one is at work, or was
+/// interrupted, between its statements and its ledger row; running it again is made for that.
+fn under_way(timeline: &Timeline, expected: &Expected, at: Number, difference: &Difference) -> bool {
+    let next = timeline.versions.iter().find(|version| version.number > at);
+    let Some(next) = next.filter(|version| version.up.as_ref().is_some_and(|up| !up.transaction)) else {
+        return false;
+    };
+    let removed = expected.effects.get(&next.number).map_or(&[][..], |effects| &effects.removed);
+    // An index that replaces another over the same columns is reported as that one, different.
+    let differing = difference.different.iter().map(|different| &different.id);
+    differing.chain(&difference.missing).all(|id| removed.contains(id))
 }
 
 fn unversioned(timeline: &Timeline, expected: &Expected, seen: &Seen) -> Postgres {
