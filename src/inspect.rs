@@ -7,7 +7,7 @@ use crate::ledger::{self, Ledger, Standing};
 use crate::plan::{self, CollectionPlan, Plan};
 use crate::postgres::detector;
 use crate::postgres::introspect::{self, Exclude};
-use crate::postgres::session::{Session, cell};
+use crate::postgres::session::{Session, begin_read_only, cell, search_path};
 use crate::postgres::store::{Fast, Store};
 use crate::qdrant;
 use crate::timeline::{CHECKSUM_ALGORITHM, CollectionDeclaration, Number, Timeline, Version};
@@ -137,17 +137,11 @@ pub async fn inspect<'a>(
     let timeline = subject.timeline;
     let head = timeline.head().map_or(0, |v| v.number);
     let session = &mut stores.session;
-    session
-        .run(
-            "opening a read-only transaction",
-            "begin transaction isolation level repeatable read read only; set local statement_timeout = 0",
-        )
-        .await?;
+    let begin = begin_read_only(&search_path(&timeline.settings.schemas));
+    session.run("opening a read-only transaction", begin).await?;
     let read = read(session, subject, expected).await;
-    let end = if read.is_ok() { "commit" } else { "rollback" };
-    let ended = session.run("ending the read-only transaction", end).await;
     let (seen, detector) = read?;
-    ended?;
+    session.run("ending the read-only transaction", "commit").await?;
     let standing = seen.ledger.as_ref().map(|ledger| standing(ledger, timeline));
     let verdict = verdict::postgres(timeline, expected, &seen, standing);
     let survey =
@@ -179,7 +173,8 @@ async fn read(session: &mut Session, subject: &Subject<'_>, expected: &Expected)
     Ok((Seen { catalog, ledger, proofs, others }, detector))
 }
 
-/// A proof on a database that may lack the tables it reads: an error of the server means that it does not hold.
+/// A proof on a database that may lack the tables it reads: an error of the server means that it does not hold, unless it
+/// may not be asked.
 async fn ask(session: &mut Session, version: &Version, proof: &str) -> Result<bool> {
     session.run("setting a savepoint", "savepoint proof").await?;
     let doing = format!("asking the [proof] of version {}", version.number);
@@ -189,6 +184,9 @@ async fn ask(session: &mut Session, version: &Version, proof: &str) -> Result<bo
             Ok(cell::<Option<bool>>(&rows, 0, 0)?.unwrap_or(false))
         }
         Err(failure) if failure.lost => Err(failure.into_error(&doing)),
+        Err(failure) if failure.code.as_deref() == Some("42501") => {
+            Err(failure.into_error(&doing).expected("a role that may see every row that the proof is about"))
+        }
         Err(_) => {
             session.run("going back to a savepoint", "rollback to savepoint proof").await.map(|_| false)
         }
@@ -207,12 +205,6 @@ pub fn standing(ledger: &Ledger, timeline: &Timeline) -> Standing {
 }
 
 impl<'a> Inspection<'a> {
-    /// Does the ledger remember every managed collection as published at this version?
-    pub fn is_published(&self, at: Number) -> bool {
-        let published = self.ledger.as_ref().map(|l| &l.published);
-        self.survey.found.iter().all(|found| published.and_then(|p| p.get(&found.name)) == Some(&at))
-    }
-
     /// The plan for what was found, or the refusal.
     pub fn plan(&self, subject: &Subject<'_>) -> Result<Plan> {
         let mut plan = plan::postgres(subject.timeline, &self.verdict, subject.install_beside)?;
@@ -258,7 +250,8 @@ impl<'a> Inspection<'a> {
                 .remedy("bring the stores back together (was one restored from a backup, or is a volume another one?), or say that they belong together: tandem adopt"));
         }
         if plan.ahead {
-            return Ok(CollectionPlan { name: found.name.clone(), found: described, steps: Vec::new() });
+            let name = found.name.clone();
+            return Ok(CollectionPlan { name, found: described, steps: Vec::new(), publish: false });
         }
         let Some(server) = self.survey.server else {
             return Err(Error::new(ExitCode::Bug, "a collection was found without a Qdrant server"));
@@ -273,7 +266,8 @@ impl<'a> Inspection<'a> {
         };
         let steps =
             collection::steps(&found.name, found.observed.as_ref(), found.declaration, &stamp, server)?;
-        Ok(CollectionPlan { name: found.name.clone(), found: described, steps })
+        let publish = !steps.is_empty() || published != Some(plan.target);
+        Ok(CollectionPlan { name: found.name.clone(), found: described, steps, publish })
     }
 }
 

@@ -38,6 +38,8 @@ pub struct CollectionPlan {
     /// The finding, in words.
     pub found: String,
     pub steps: Vec<Step>,
+    /// There are steps to take, or the ledger does not say yet that they were taken.
+    pub publish: bool,
 }
 
 impl Plan {
@@ -48,7 +50,7 @@ impl Plan {
 
     /// Something will change in a store; ending the journal of a dead run alone is no such thing.
     pub fn has_effects(&self) -> bool {
-        !self.postgres_is_empty() || self.has_steps()
+        !self.postgres_is_empty() || self.collections.iter().any(|c| c.publish)
     }
 
     /// Something will change in Qdrant.

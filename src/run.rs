@@ -71,8 +71,7 @@ async fn attempt(stores: &mut Stores, subject: &Subject<'_>, options: &Options<'
         return Ok(());
     }
     refuse(&lint::lint(subject.timeline, |number| plan.apply.contains(&number)))?;
-    let published = inspection.is_published(plan.target);
-    if plan.has_effects() || !published {
+    if plan.has_effects() {
         let schemas = &subject.timeline.settings.schemas;
         let lock_timeout = options.ddl_lock_timeout.as_millis().try_into().unwrap_or(u64::MAX);
         stores.session.establish_contract(schemas, lock_timeout).await?;
@@ -80,7 +79,7 @@ async fn attempt(stores: &mut Stores, subject: &Subject<'_>, options: &Options<'
     if let Some(client) = stores.qdrant.as_ref().filter(|_| plan.has_steps()) {
         client.may_manage().await?;
     }
-    if plan.is_empty() && published {
+    if plan.is_empty() {
         remember(stores, subject, &inspection, head).await;
     } else {
         if !plan.postgres_is_empty() {
@@ -156,6 +155,7 @@ async fn commit_postgres(
             expected: wanted.as_ref(),
             keep: is_last,
             collections_digest: is_last.then_some(declared.as_str()),
+            effects: expected.effects.get(&version.number),
         };
         apply::apply(&mut stores.session, &context, &step).await?;
         tracing::info!(
@@ -221,7 +221,9 @@ async fn stamp(
     }
     sql.push_str(closing);
     sql.push_str("commit");
-    stores.session.run("stamping what the catalog proves", sql).await?;
+    if let Err(failure) = stores.session.batch(sql).await {
+        return Err(subject.store.unwritable(&mut stores.session, failure).await);
+    }
     tracing::info!(
         "Stamped {} of {}: {}",
         count(plan.stamp.len(), "version"),
@@ -241,11 +243,8 @@ async fn publish(
 ) -> Result<()> {
     let inspection = inspect::inspect(stores, subject, expected).await?;
     let plan = inspection.plan(subject)?;
-    for work in &plan.collections {
-        let published = inspection.ledger.as_ref().and_then(|l| l.published.get(&work.name)).copied();
-        if !work.steps.is_empty() || published != Some(plan.target) {
-            publish_collection(stores, subject, options, &inspection, &plan, &work.name).await?;
-        }
+    for work in plan.collections.iter().filter(|work| work.publish) {
+        publish_collection(stores, subject, options, &inspection, &plan, &work.name).await?;
     }
     // What is still open is this run, or one that died between its last effect and its end.
     let store = subject.store;
@@ -335,6 +334,8 @@ async fn remember(stores: &mut Stores, subject: &Subject<'_>, inspection: &Inspe
             reason = failure.words(),
             "The proof could not be stored; the next start proves again"
         );
+        // What comes next on a lost session says so.
+        let _ = stores.session.rollback().await;
     }
 }
 

@@ -444,7 +444,7 @@ fn logins_that_postgres_refuses() {
         &[
             "permission denied",
             "have the database's owner run",
-            &format!("create schema \"tandem\" authorization \"{role}\""),
+            &format!("create schema \"tandem\"; grant usage, create on schema \"tandem\" to \"{role}\";"),
         ],
     );
     world.db.execute(&format!("drop role {role}"));

@@ -3,7 +3,7 @@
 use super::introspect::{self, Exclude};
 use super::session::{Failure, Session, cell, contract_assertion, identifier, literal, set_search_path};
 use super::store::{Entry, Store};
-use crate::catalog::{self, Catalog};
+use crate::catalog::{self, Catalog, Effects, Kind};
 use crate::error::{Error, ExitCode, Result};
 use crate::ledger::Origin;
 use crate::timeline::sql::{self, NonTransactional};
@@ -37,6 +37,8 @@ pub struct Apply<'a> {
     /// Keeps the whole catalog in the ledger row: the run's last version.
     pub keep: bool,
     pub collections_digest: Option<&'a str>,
+    /// What the version changes in the catalog, as it was recorded.
+    pub effects: Option<&'a Effects>,
 }
 
 /// Applies one version and commits it. On any failure nothing of it remains.
@@ -53,10 +55,11 @@ pub async fn apply(
         .with_jitter()
         .with_max_times(LOCK_RETRIES)
         .build();
+    let mut unforced = Unforced::default();
     loop {
         let result = match &step.version.up {
-            Some(up) if !up.transaction => without_transaction(session, context, step, up).await,
-            _ => in_transaction(session, context, step).await,
+            Some(up) if !up.transaction => without_transaction(session, context, step, up, &unforced).await,
+            _ => in_transaction(session, context, step, &unforced).await,
         };
         let stop = match result {
             Ok(catalog) => return Ok(catalog),
@@ -79,20 +82,96 @@ pub async fn apply(
                     error.remedy(format!("end what holds the lock ({blockers}) or raise --lock-timeout"))
                 );
             }
+            (Stop::Denied(error), _) => {
+                if !unforced.is_empty() {
+                    return Err(error);
+                }
+                unforced = Unforced::find(session, context.settings, step.effects).await?;
+                if unforced.is_empty() {
+                    return Err(error);
+                }
+            }
             (Stop::Failed(error), _) => return Err(error),
         }
+    }
+}
+
+/// Tables whose FORCE ROW LEVEL SECURITY hides rows from their owner, which is this role: a version must see them all.
+/// It is lifted and set again within the version's transaction, and only for a version that has met it.
+#[derive(Default)]
+struct Unforced {
+    /// Statements before those of the version; empty if there are no such tables.
+    lift: String,
+    /// Statements after them.
+    restore: String,
+}
+
+impl Unforced {
+    async fn find(session: &mut Session, settings: &Settings, effects: Option<&Effects>) -> Result<Self> {
+        let rows = session
+            .run(
+                "looking for forced row security",
+                format!(
+                    "select c.oid::text, n.nspname::text, c.relname::text from pg_catalog.pg_class c \
+                     join pg_catalog.pg_namespace n on n.oid = c.relnamespace \
+                     where c.relforcerowsecurity and n.nspname in ({}) and pg_catalog.pg_has_role(c.relowner, 'USAGE')",
+                    settings.schemas.iter().map(|s| literal(s)).collect::<Vec<_>>().join(", ")
+                ),
+            )
+            .await?;
+        let (mut lifted, mut restored) = (Vec::new(), Vec::new());
+        for i in 0..rows.len() {
+            let (oid, schema, name): (String, String, String) =
+                (cell(&rows, i, 0)?, cell(&rows, i, 1)?, cell(&rows, i, 2)?);
+            let ended_by_version = effects.is_some_and(|effects| {
+                effects.removed.iter().any(|id| {
+                    id.kind == Kind::RowSecurity
+                        && (&id.schema, &id.relation) == (&schema, &name)
+                        && id.name.starts_with("FORCE")
+                })
+            });
+            if !ended_by_version {
+                restored.push(oid.clone());
+            }
+            lifted.push(oid);
+        }
+        let all = |oids: &[String], action: &str| match oids {
+            [] => String::new(),
+            // By identity: the version may rename or drop the table.
+            oids => format!(
+                "do $tandem$ declare t regclass; begin \
+                 for t in select c.oid from pg_catalog.pg_class c where c.oid in ({}) loop \
+                 execute pg_catalog.format('alter table %s {action} row level security', t); end loop; end $tandem$;",
+                oids.join(", ")
+            ),
+        };
+        // A table with deferred checks to come cannot be altered.
+        let restore = format!("set constraints all immediate; {}", all(&restored, "force"));
+        Ok(Self {
+            lift: all(&lifted, "no force"),
+            restore: if lifted.is_empty() { String::new() } else { restore },
+        })
+    }
+
+    fn is_empty(&self) -> bool {
+        self.lift.is_empty()
     }
 }
 
 enum Stop {
     /// A lock was not to be had within `lock_timeout`, or a deadlock was broken: worth another try.
     Locked(Error),
+    /// A right was missing, which row security also says of itself.
+    Denied(Error),
     Failed(Error),
 }
 
 impl From<Error> for Stop {
     fn from(error: Error) -> Self {
-        Self::Failed(error)
+        match error.code {
+            ExitCode::Authentication => Self::Denied(error),
+            _ => Self::Failed(error),
+        }
     }
 }
 
@@ -100,20 +179,23 @@ async fn in_transaction(
     session: &mut Session,
     context: &Context<'_>,
     step: &Apply<'_>,
+    unforced: &Unforced,
 ) -> std::result::Result<Option<Catalog>, Stop> {
     let version = step.version;
+    let Unforced { lift, restore } = unforced;
     let mut begin = format!("begin; {}", set_search_path(&context.settings.schemas));
     if !step.opening.is_empty() {
         if let Err(failure) = session.batch(format!("{begin}{}", step.opening)).await {
-            return Err(stop_opening(session, context, failure).await);
+            return Err(Stop::Failed(context.store.unwritable(session, failure).await));
         }
         begin = String::new();
     }
+    begin.push_str(lift);
     let up = version.up.as_ref().map_or("", |file| &file.text);
     let data = version.data.as_deref().unwrap_or("");
     let assertion = contract_assertion(&context.settings.schemas);
     // A line break ends a comment on the last line of the file.
-    let body = format!("{begin}{up}\n;{data}\n;{assertion};");
+    let body = format!("{begin}{up}\n;{data}\n;{restore}{assertion};");
     let result = match step.expected {
         None if version.proof.is_none() => {
             let entry = record(context, step, None, None, DURATION);
@@ -127,7 +209,7 @@ async fn in_transaction(
     if step.expected.is_none() && version.proof.is_none() {
         return Ok(None);
     }
-    let proven = prove(session, context, step).await;
+    let proven = prove(session, context, step, unforced).await;
     let catalog = match proven {
         Ok(catalog) => catalog,
         Err(error) => {
@@ -148,12 +230,13 @@ async fn without_transaction(
     context: &Context<'_>,
     step: &Apply<'_>,
     up: &SqlFile,
+    unforced: &Unforced,
 ) -> std::result::Result<Option<Catalog>, Stop> {
     let version = step.version;
     if !step.opening.is_empty()
         && let Err(failure) = session.batch(format!("begin;{}commit", step.opening)).await
     {
-        return Err(stop_opening(session, context, failure).await);
+        return Err(Stop::Failed(context.store.unwritable(session, failure).await));
     }
     let started = std::time::Instant::now();
     for statement in sql::statements(&up.text) {
@@ -179,7 +262,7 @@ async fn without_transaction(
         }
     }
     session.run("opening the transaction", "begin").await?;
-    let catalog = match prove(session, context, step).await {
+    let catalog = match prove(session, context, step, unforced).await {
         Ok(catalog) => catalog,
         Err(error) => {
             session.rollback().await?;
@@ -250,7 +333,12 @@ fn regex_escape(text: &str) -> String {
 }
 
 /// Compares the catalog with the expected one and asks the version's own proof.
-async fn prove(session: &mut Session, context: &Context<'_>, step: &Apply<'_>) -> Result<Option<Catalog>> {
+async fn prove(
+    session: &mut Session,
+    context: &Context<'_>,
+    step: &Apply<'_>,
+    unforced: &Unforced,
+) -> Result<Option<Catalog>> {
     let version = step.version;
     let mut found = None;
     if let Some(expected) = step.expected {
@@ -268,7 +356,7 @@ async fn prove(session: &mut Session, context: &Context<'_>, step: &Apply<'_>) -
         found = Some(actual);
     }
     if let Some(proof) = &version.proof
-        && !holds(session, proof).await?
+        && !holds(session, &format!("{}{proof}\n;{}", unforced.lift, unforced.restore)).await?
     {
         return Err(Error::new(
             ExitCode::StepFailed,
@@ -302,7 +390,7 @@ pub async fn run_statements(session: &mut Session, settings: &Settings, version:
     match session.batch(body).await {
         Ok(_) => Ok(()),
         Err(failure) => match failed(session, version, &begin, failure).await {
-            Stop::Locked(error) | Stop::Failed(error) => Err(error),
+            Stop::Locked(error) | Stop::Denied(error) | Stop::Failed(error) => Err(error),
         },
     }
 }
@@ -350,24 +438,18 @@ pub fn unserialisable(error: serde_json::Error) -> Error {
     Error::new(ExitCode::Bug, format!("a catalog could not be written as JSON: {error}"))
 }
 
-/// The ledger's creation failed: most likely the role may not create a schema.
-async fn stop_opening(session: &mut Session, context: &Context<'_>, failure: Failure) -> Stop {
-    let denied = failure.code.as_deref() == Some("42501");
-    let error = failure.into_error("creating the ledger");
-    if !denied {
-        return Stop::Failed(error);
-    }
-    let rows = session.run("asking for the role's name", "rollback; select session_user::text").await;
-    let role = rows.and_then(|rows| cell::<String>(&rows, 0, 0));
-    Stop::Failed(error.remedy(context.store.grant_remedy(role.as_deref().unwrap_or("ROLE"))))
-}
-
 fn stop(failure: Failure, error: impl FnOnce(String) -> Error) -> Stop {
     let locked = matches!(failure.code.as_deref(), Some("55P03" | "40P01" | "40001"));
     if failure.lost {
         return Stop::Failed(failure.into_error("running a version"));
     }
-    let error = error(failure.words());
+    let mut error = error(failure.words());
+    if failure.code.as_deref() == Some("42501") {
+        error.code = ExitCode::Authentication;
+        return Stop::Denied(error.remedy(
+            "grant the role the missing right, or give tandem a role that has it in TANDEM_DATABASE_URL",
+        ));
+    }
     if locked { Stop::Locked(error) } else { Stop::Failed(error) }
 }
 

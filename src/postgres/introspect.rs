@@ -8,7 +8,8 @@ use crate::catalog::{
     Catalog, Column, Composite, Constraint, Detail, Domain, Enum, Extension, Feeds, Function,
     IndexDefinition, Kind, Object, ObjectId, Policy, Range, RowSecurity, Sequence, Table, Trigger, View,
 };
-use crate::error::{Error, ExitCode, Result};
+use crate::error::{Error, Result};
+use crate::postgres::session::Failure;
 use futures_util::TryStreamExt;
 use sqlx::postgres::PgRow;
 use sqlx::{AssertSqlSafe, PgConnection, Row};
@@ -42,9 +43,7 @@ pub async fn introspect(
 }
 
 fn failed(error: sqlx::Error) -> Error {
-    let lost = matches!(error, sqlx::Error::Io(_) | sqlx::Error::Protocol(_));
-    let code = if lost { ExitCode::Unreachable } else { ExitCode::StepFailed };
-    Error { lost, ..Error::new(code, format!("the Postgres catalog cannot be read: {error}")) }
+    Failure::new(error, 0).into_error("reading the Postgres catalog")
 }
 
 /// What decides how definitions are printed, and what would make short queries slow.

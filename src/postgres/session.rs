@@ -27,6 +27,10 @@ const CONTRACT: [(&str, &str); 13] = [
     ("client_min_messages", "warning"),
 ];
 
+/// True if the server's own configuration makes transactions read-only; where only the role's does, tandem overrides it.
+const SERVER_IS_READ_ONLY: &str = "exists(select 1 from pg_catalog.pg_settings where name = 'default_transaction_read_only' \
+     and setting = 'on' and source in ('configuration file', 'command line', 'environment variable'))";
+
 /// Why a batch of statements ended early.
 #[derive(Debug)]
 pub struct Failure {
@@ -44,7 +48,8 @@ pub struct Failure {
 }
 
 impl Failure {
-    fn new(error: sqlx::Error, completed: usize) -> Self {
+    /// What the driver reported after so many completed statements.
+    pub fn new(error: sqlx::Error, completed: usize) -> Self {
         let unanswered = |message: String| Self {
             code: None,
             message,
@@ -169,8 +174,8 @@ impl Session {
             .run(
                 "setting up the session",
                 format!(
-                    "set statement_timeout = 0; select pg_catalog.pg_backend_pid(), pg_catalog.pg_is_in_recovery(), pg_catalog.current_setting('transaction_read_only') = 'on' \
-                            and pg_catalog.current_setting('default_transaction_read_only') = 'off';
+                    "set statement_timeout = 0; set search_path = pg_catalog; \
+                     select pg_catalog.pg_backend_pid(), pg_catalog.pg_is_in_recovery(), {SERVER_IS_READ_ONLY};
                      select pg_catalog.set_config(s.name, v.value, false) \
                        from (values {}) as v(name, value) join pg_catalog.pg_settings s on s.name = v.name",
                     values.join(", ")
@@ -189,6 +194,12 @@ impl Session {
             .remedy("point DATABASE_URL or POSTGRES_HOST (or TANDEM_DATABASE_URL) at the primary"));
         }
         Ok(())
+    }
+
+    /// The role whose rights count.
+    pub async fn role(&mut self) -> Result<String> {
+        let rows = self.run("asking for the role", "select current_user::text").await?;
+        cell(&rows, 0, 0)
     }
 
     /// The server's process id for this session.
@@ -220,6 +231,16 @@ pub fn contract_assertion(schemas: &[String]) -> String {
         "do $tandem$ begin {} if current_user <> session_user then raise exception using errcode = 'TD001', \
          message = 'the file left another role set for later steps', hint = 'end the file with RESET ROLE'; end if; end $tandem$",
         checks.join(" ")
+    )
+}
+
+/// Opens a transaction that reads one state of the database, whatever the role's settings are. A `[proof]` sees all rows
+/// or fails: one that sees some of them proves nothing.
+pub fn begin_read_only(search_path: &str) -> String {
+    format!(
+        "begin transaction isolation level repeatable read read only; set local statement_timeout = 0; \
+         set local lock_timeout = 0; set local idle_in_transaction_session_timeout = 0; \
+         set local row_security = off; set local search_path = {search_path};"
     )
 }
 

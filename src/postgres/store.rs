@@ -1,6 +1,6 @@
 //! The ledger, the journal and the state of a timeline in their Postgres schema.
 
-use super::session::{Session, cell, identifier, literal};
+use super::session::{Failure, Session, begin_read_only, cell, identifier, literal};
 use crate::error::{Error, ExitCode, Result};
 use crate::ledger::{Ledger, OpenRun, Origin, Phase, Row};
 use crate::timeline::{CHECKSUM_ALGORITHM, Number, Settings, Version};
@@ -59,7 +59,7 @@ impl Store {
         let own = names.iter().map(|n| literal(n)).collect::<Vec<_>>().join(", ");
         let own = if own.is_empty() { String::new() } else { format!(" or j.collection in ({own})") };
         let batch = format!(
-            "begin transaction isolation level repeatable read read only; set local statement_timeout = 0;
+            "{}
              select (select pg_catalog.encode(pg_catalog.sha256(pg_catalog.convert_to(coalesce(pg_catalog.string_agg(\
                        version || ' ' || checksum_raw, E'\\n' order by version), ''), 'UTF8')), 'hex') \
                        from {schema}.ledger where timeline = {key}), \
@@ -71,7 +71,8 @@ impl Store {
                            and (j.collection is null{own}) and {DEAD}), \
                     (select pg_catalog.string_agg(p.version || ' ' || p.collection, E'\\n') from {schema}.published p where p.timeline = {key}) \
                from {schema}.state s where s.timeline = {key};
-             commit"
+             commit",
+            begin_read_only("pg_catalog")
         );
         let rows = match session.batch(batch).await {
             Ok(rows) => rows,
@@ -79,10 +80,7 @@ impl Store {
                 session.rollback().await?;
                 return Ok(None);
             }
-            Err(failure) if failure.code.as_deref() == Some("42501") => {
-                return Err(self.unreadable(&failure.message));
-            }
-            Err(failure) => return Err(failure.into_error("reading the ledger")),
+            Err(failure) => return Err(self.unreadable(session, failure).await),
         };
         if rows.is_empty() {
             return Ok(None);
@@ -129,10 +127,7 @@ impl Store {
         for batch in batches {
             match session.batch(batch).await {
                 Ok(rows) => answers.push(rows),
-                Err(failure) if failure.code.as_deref() == Some("42501") => {
-                    return Err(self.unreadable(&failure.message));
-                }
-                Err(failure) => return Err(failure.into_error("reading the ledger")),
+                Err(failure) => return Err(self.unreadable(session, failure).await),
             }
         }
         let [state, rows, open, published, catalog] = &answers[..] else {
@@ -367,12 +362,13 @@ impl Store {
         )
     }
 
-    /// Stores the change detector after a full proof of a version.
+    /// Stores the change detector after a full proof of a version, unless another session is at work on the state.
     pub fn proven(&self, detector: &str, version: Number) -> String {
+        let (schema, key) = (&self.schema, &self.key);
         format!(
-            "update {}.state set detector = ({detector}), detector_version = {version}, proven_at = pg_catalog.clock_timestamp() \
-             where timeline = {};",
-            self.schema, self.key
+            "begin; set local statement_timeout = 0; set local search_path = pg_catalog; \
+             update {schema}.state set detector = ({detector}), detector_version = {version}, proven_at = pg_catalog.clock_timestamp() \
+             where timeline = (select timeline from {schema}.state where timeline = {key} for update skip locked); commit"
         )
     }
 
@@ -391,21 +387,53 @@ impl Store {
         }
     }
 
-    /// The SQL that an owner runs so that a role without CREATE can keep the ledger.
-    pub fn grant_remedy(&self, role: &str) -> String {
-        format!(
-            "have the database's owner run: create schema {} authorization {};",
-            self.schema,
-            identifier(role)
-        )
+    /// Why the ledger could not be written, after a rollback; where a right is missing, with the SQL that grants it.
+    pub async fn unwritable(&self, session: &mut Session, failure: Failure) -> Error {
+        let denied = failure.code.as_deref() == Some("42501");
+        let error = failure.into_error("writing the ledger");
+        if !denied {
+            return error;
+        }
+        match self.grants(session).await {
+            Ok(sql) => error.remedy(format!(
+                "have the database's owner run: {sql} or give tandem a role that may, in TANDEM_DATABASE_URL"
+            )),
+            Err(error) => error,
+        }
     }
 
-    fn unreadable(&self, message: &str) -> Error {
+    /// The SQL that lets this role keep the ledger. The owner need not be a member of the role.
+    async fn grants(&self, session: &mut Session) -> Result<String> {
+        session.rollback().await?;
+        let (schema, role) = (&self.schema, identifier(&session.role().await?));
+        let rights = format!("grant usage, create on schema {schema} to {role};");
+        Ok(if self.tables_exist(session).await? {
+            format!(
+                "grant usage on schema {schema} to {role}; grant select, insert, update, delete on all tables in schema {schema} to {role};"
+            )
+        } else if self.schema_exists(session).await? {
+            rights
+        } else {
+            format!("create schema {schema}; {rights}")
+        })
+    }
+
+    async fn unreadable(&self, session: &mut Session, failure: Failure) -> Error {
+        if failure.code.as_deref() != Some("42501") {
+            return failure.into_error("reading the ledger");
+        }
+        if let Err(error) = session.rollback().await {
+            return error;
+        }
+        let role = match session.role().await {
+            Ok(role) => identifier(&role),
+            Err(error) => return error,
+        };
+        let (schema, message) = (&self.schema, failure.message);
         Error::new(ExitCode::Authentication, format!("the ledger exists and this role may not read it: {message}"))
-            .expected(format!("USAGE on schema {0} and SELECT on its tables", self.schema_name))
+            .expected(format!("USAGE on schema {} and SELECT on its tables", self.schema_name))
             .remedy(format!(
-                "as its owner: grant usage on schema {0} to ROLE; grant select on all tables in schema {0} to ROLE;",
-                self.schema
+                "as its owner: grant usage on schema {schema} to {role}; grant select on all tables in schema {schema} to {role};"
             ))
     }
 }

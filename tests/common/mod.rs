@@ -244,7 +244,7 @@ pub struct Outcome {
 }
 
 impl Outcome {
-    fn new(output: Output) -> Self {
+    pub fn new(output: Output) -> Self {
         use std::os::unix::process::ExitStatusExt;
         let code = output.status.code().or(output.status.signal().map(|s| -s)).unwrap();
         Self { code, stdout: lossy(&output.stdout), stderr: lossy(&output.stderr) }
