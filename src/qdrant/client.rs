@@ -13,7 +13,7 @@ use qdrant_client::qdrant::points_client::PointsClient;
 use qdrant_client::qdrant::qdrant_client::QdrantClient;
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 use tokio::task::JoinSet;
@@ -28,6 +28,12 @@ const TIMEOUT: Duration = Duration::from_secs(5);
 
 /// For a server's first bytes after a greeting that it may not answer.
 const GREETING: Duration = Duration::from_secs(1);
+
+/// What Qdrant 1.17.0 says of a collection that exists and has no shard yet.
+const NO_SHARD_YET: &str = "0 of 0 read operations failed";
+
+/// Between two looks at such a collection.
+const POLL: Duration = Duration::from_millis(50);
 
 /// A connection. Clones share it, and calls run side by side on it.
 ///
@@ -190,7 +196,20 @@ impl Client {
         Ok(reply.aliases.into_iter().map(|a| (a.alias_name, a.collection_name)).collect())
     }
 
+    /// A collection that somebody is just creating is listed before its shard answers: that moment is waited out.
     async fn info(&self, name: &str) -> std::result::Result<pb::CollectionInfo, Fault> {
+        let began = Instant::now();
+        loop {
+            match self.info_now(name).await {
+                Err(fault) if fault.message.contains(NO_SHARD_YET) && began.elapsed() < TIMEOUT => {
+                    tokio::time::sleep(POLL).await;
+                }
+                result => return result,
+            }
+        }
+    }
+
+    async fn info_now(&self, name: &str) -> std::result::Result<pb::CollectionInfo, Fault> {
         let request = within(TIMEOUT, pb::GetCollectionInfoRequest { collection_name: name.to_string() });
         let reply = self.collections().get(request).await?.into_inner();
         reply.result.ok_or_else(|| Fault::new(Kind::NotQdrant, "an empty answer to collection info"))
