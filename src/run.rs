@@ -7,6 +7,7 @@ use crate::inspect::{self, Inspection, Stores, Subject};
 use crate::ledger::{self, Origin, Phase};
 use crate::plan::Plan;
 use crate::postgres::apply::{self, Apply, Context};
+use crate::postgres::archive;
 use crate::postgres::introspect::Exclude;
 use crate::postgres::lock::{self, Key};
 use crate::postgres::session::cell;
@@ -141,21 +142,28 @@ async fn commit_postgres(
         .await?;
     }
     let context = Context { settings: &timeline.settings, store, exclude: subject.exclude };
+    let at = plan.stamp.last().copied().or(inspection.ledger.as_ref().map(|ledger| ledger.at()));
+    let mut catalog = at.and_then(|at| expected.catalog_at(at)).unwrap_or_default();
     for version in plan.apply.iter().filter_map(|number| timeline.version(*number)) {
         let is_last = Some(version.number) == last;
         held.check(&mut stores.session).await?;
         let begun = Instant::now();
-        let wanted = (is_last || timeline.settings.check == Check::EachVersion)
-            .then(|| expected.catalog_at(version.number))
-            .flatten();
+        // The ledger's creation comes first: the archive is one of its tables.
+        let effects = expected.effects.get(&version.number);
+        opening.push_str(&archive::statements(store, version, &catalog, effects));
+        match effects {
+            Some(effects) => catalog.apply(effects),
+            None => catalog.clone_from(&expected.baseline),
+        }
+        let compared = is_last || timeline.settings.check == Check::EachVersion;
         let step = Apply {
             version,
             opening: std::mem::take(&mut opening),
             closing: if is_last { committed.clone() } else { String::new() },
-            expected: wanted.as_ref(),
+            expected: compared.then_some(&catalog),
             keep: is_last,
             collections_digest: is_last.then_some(declared.as_str()),
-            effects: expected.effects.get(&version.number),
+            effects,
         };
         apply::apply(&mut stores.session, &context, &step).await?;
         tracing::info!(

@@ -229,3 +229,31 @@ fn two_timelines_in_one_database_do_not_touch_each_other() {
         .expect(0)
         .says(&["unchanged since their last proof"]);
 }
+
+#[test]
+fn what_a_version_drops_or_converts_is_archived_in_its_transaction() {
+    let world = World::empty();
+    let first = "create table notes (id bigint primary key, body text, settings text);\ncreate table gone (id int primary key, word text);\n";
+    world.version("0001_notes", first, "");
+    world.version(
+        "0002_leaner",
+        "alter table notes drop column body;\nalter table notes alter column settings type jsonb using to_jsonb(settings);\n\
+         drop table gone;\nupdate notes set settings = '{}' where settings is null;\n",
+        "[[archive]]\ntable = \"notes\"\nwhere = \"settings is null\"\n\n[[archive]]\ntable = \"never_there\"\n",
+    );
+    world.record();
+    world.db.execute(first);
+    world.db.execute(
+        "insert into notes values (1, 'kept', null), (2, null, 'dark'), (3, null, null); insert into gone values (7, 'so long')",
+    );
+    world.start(&["true"]).expect(0);
+    let archived = "select string_agg(relation || ' ' || why || ' ' || row::text, E'\\n' order by why, row::text) from tandem.archive";
+    assert_eq!(
+        world.query(archived),
+        "public.notes columns dropped or converted: body, settings {\"id\":1,\"body\":\"kept\",\"settings\":null}\n\
+         public.notes columns dropped or converted: body, settings {\"id\":2,\"body\":null,\"settings\":\"dark\"}\n\
+         notes declared {\"id\":1,\"body\":\"kept\",\"settings\":null}\n\
+         notes declared {\"id\":3,\"body\":null,\"settings\":null}\n\
+         public.gone table dropped {\"id\":7,\"word\":\"so long\"}"
+    );
+}

@@ -1,6 +1,7 @@
 //! The Postgres edge: logging in, sessions, the ledger, the lock, reading the catalog, and applying versions.
 
 pub mod apply;
+pub mod archive;
 mod connect;
 pub mod detector;
 pub mod fault;

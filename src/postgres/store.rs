@@ -7,7 +7,7 @@ use crate::timeline::{CHECKSUM_ALGORITHM, Number, Settings, Version};
 use sqlx::Row as _;
 
 /// The tables of the ledger schema, so that "absent" can be told from "unreadable".
-const TABLES: [&str; 4] = ["journal", "ledger", "published", "state"];
+const TABLES: [&str; 5] = ["archive", "journal", "ledger", "published", "state"];
 
 /// True of a journal row whose session is gone. `backend_start` of another role's session may be hidden.
 const DEAD: &str = "not exists(select 1 from pg_catalog.pg_stat_activity a where a.pid = j.pid and coalesce(a.backend_start <= j.at, true))";
@@ -229,6 +229,15 @@ impl Store {
                ended timestamptz
              );
              create index journal_open on {schema}.journal (timeline, epoch) where ended is null;
+             create table {schema}.archive (
+               id bigint generated always as identity primary key,
+               timeline text not null,
+               version bigint not null,
+               relation text not null,
+               why text not null,
+               row json not null,
+               at timestamptz not null default pg_catalog.clock_timestamp()
+             );
              create table {schema}.published (
                timeline text not null,
                collection text not null,
@@ -338,6 +347,19 @@ impl Store {
             self.schema,
             self.key,
             literal(collection)
+        )
+    }
+
+    /// Keeps rows of a table as JSON, whole, so that the primary key is with every value.
+    pub fn archive(&self, version: Number, table: &str, why: &str, condition: Option<&str>) -> String {
+        format!(
+            "insert into {}.archive (timeline, version, relation, why, row) \
+             select {}, {version}, {}, {}, pg_catalog.row_to_json(kept) from {table} as kept where {}",
+            self.schema,
+            self.key,
+            literal(&table.replace('"', "")),
+            literal(why),
+            condition.unwrap_or("true"),
         )
     }
 

@@ -1,0 +1,141 @@
+//! What a version takes away is kept first, in the version's own transaction: the rows of tables that it drops, the rows
+//! whose columns it drops or gives another type, and the rows that its `[[archive]]` names.
+
+use super::session::{identifier, literal};
+use super::store::Store;
+use crate::catalog::{Catalog, Detail, Effects, Kind, ObjectId};
+use crate::timeline::Version;
+use std::collections::BTreeMap;
+
+/// Which rows to keep, and why.
+#[derive(Debug, Clone, PartialEq, Eq)]
+struct Rows {
+    /// The table as SQL names it.
+    table: String,
+    why: String,
+    /// `None` keeps all rows.
+    condition: Option<String>,
+}
+
+/// The statements that fill the archive, to run before the version's own; empty if it takes nothing away.
+///
+/// `before` is the expected catalog of the version before. A table that is not there (an optional object) has nothing to
+/// keep.
+pub fn statements(store: &Store, version: &Version, before: &Catalog, effects: Option<&Effects>) -> String {
+    let declared = version.archives.iter().map(|archive| Rows {
+        table: archive.table.clone(),
+        why: "declared".into(),
+        condition: archive.condition.clone(),
+    });
+    let derived = effects.map(|effects| taken_away(before, effects)).unwrap_or_default();
+    derived.into_iter().chain(declared).map(|rows| keep(store, version, &rows)).collect()
+}
+
+/// What the catalogs alone tell: dropped tables, dropped columns, columns of another type.
+fn taken_away(before: &Catalog, effects: &Effects) -> Vec<Rows> {
+    let mut columns: BTreeMap<(&str, &str), Vec<&str>> = BTreeMap::new();
+    let mut rows = Vec::new();
+    let dropped = |id: &ObjectId| {
+        effects
+            .removed
+            .iter()
+            .any(|t| t.kind == Kind::Table && t.schema == id.schema && t.relation == id.relation)
+    };
+    for id in &effects.removed {
+        match id.kind {
+            Kind::Table => {
+                rows.push(Rows { table: qualified(id), why: "table dropped".into(), condition: None })
+            }
+            Kind::Column if !dropped(id) && is_stored(before, id) => {
+                columns.entry((&id.schema, &id.relation)).or_default().push(&id.name);
+            }
+            _ => {}
+        }
+    }
+    for (id, after) in &effects.changed {
+        if let Detail::Column(after) = &after.detail
+            && let Some(Detail::Column(old)) = before.objects.get(id).map(|object| &object.detail)
+            && old.data_type != after.data_type
+            && old.generated.is_none()
+        {
+            columns.entry((&id.schema, &id.relation)).or_default().push(&id.name);
+        }
+    }
+    rows.extend(columns.into_iter().map(|((schema, relation), columns)| Rows {
+        table: format!("{}.{}", identifier(schema), identifier(relation)),
+        why: format!("columns dropped or converted: {}", columns.join(", ")),
+        condition: Some(
+            columns.iter().map(|c| format!("{} is not null", identifier(c))).collect::<Vec<_>>().join(" or "),
+        ),
+    }));
+    rows
+}
+
+/// A column of a table, with values of its own: not of a view, not generated.
+fn is_stored(before: &Catalog, id: &ObjectId) -> bool {
+    let table = ObjectId::relation(Kind::Table, id.schema.clone(), id.relation.clone());
+    let generated =
+        matches!(before.objects.get(id).map(|o| &o.detail), Some(Detail::Column(c)) if c.generated.is_some());
+    before.objects.contains_key(&table) && !generated
+}
+
+fn qualified(id: &ObjectId) -> String {
+    format!("{}.{}", identifier(&id.schema), identifier(&id.relation))
+}
+
+fn keep(store: &Store, version: &Version, rows: &Rows) -> String {
+    let insert = store.archive(version.number, &rows.table, &rows.why, rows.condition.as_deref());
+    format!(
+        "do $tandem$ begin if pg_catalog.to_regclass({}) is not null then execute {}; end if; end $tandem$;\n",
+        literal(&rows.table),
+        literal(&insert)
+    )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::catalog::{Column, Object, Table};
+
+    fn column(relation: &str, name: &str, data_type: &str) -> (ObjectId, Object) {
+        let detail = Detail::Column(Column { data_type: data_type.into(), ..Column::default() });
+        (ObjectId::part(Kind::Column, "public", relation, name), Object::new(detail))
+    }
+
+    fn table(relation: &str) -> (ObjectId, Object) {
+        (ObjectId::relation(Kind::Table, "public", relation), Object::new(Detail::Table(Table::default())))
+    }
+
+    fn catalog(objects: Vec<(ObjectId, Object)>) -> Catalog {
+        Catalog { server: 160_000, objects: objects.into_iter().collect() }
+    }
+
+    #[test]
+    fn what_is_dropped_or_converted_is_kept_and_nothing_else() {
+        let before = catalog(vec![
+            table("gone"),
+            column("gone", "id", "integer"),
+            table("kept"),
+            column("kept", "id", "integer"),
+            column("kept", "dropped", "text"),
+            column("kept", "converted", "text"),
+        ]);
+        let after = catalog(vec![
+            table("kept"),
+            column("kept", "id", "integer"),
+            column("kept", "converted", "jsonb"),
+            column("kept", "added", "text"),
+        ]);
+        let kept = taken_away(&before, &crate::catalog::effects(&before, &after));
+        let kept: Vec<(&str, Option<&str>)> =
+            kept.iter().map(|rows| (rows.table.as_str(), rows.condition.as_deref())).collect();
+        assert_eq!(
+            kept,
+            [
+                ("\"public\".\"gone\"", None),
+                ("\"public\".\"kept\"", Some("\"dropped\" is not null or \"converted\" is not null")),
+            ]
+        );
+        assert_eq!(taken_away(&before, &crate::catalog::effects(&before, &before)), []);
+    }
+}
