@@ -57,9 +57,9 @@ pub async fn run(command: Command, settings: &Settings, interruptible: &Interrup
         Command::Verify { wait } => verify(settings, interruptible, wait).await?,
         Command::Record => record(settings).await?,
         Command::Lint => lint(settings)?,
-        Command::Config { json: true } => print_json(&settings.report)?,
-        Command::Config { json: false } => print!("{}", settings.table()),
-        Command::Version => println!("tandem {}", env!("CARGO_PKG_VERSION")),
+        Command::Config { json: true } => event::output(&format!("{}\n", settings.json()?))?,
+        Command::Config { json: false } => event::output(&settings.table())?,
+        Command::Version => event::output(concat!("tandem ", env!("CARGO_PKG_VERSION"), "\n"))?,
     }
     Ok(Outcome::Exit(ExitCode::Ok))
 }
@@ -120,7 +120,7 @@ async fn plan(
     let plan = inspection.plan(&subject)?;
     match json {
         true => print_json(&plan)?,
-        false => print!("{}", report::plan_text(&plan, &timeline)),
+        false => event::output(&report::plan_text(&plan, &timeline))?,
     }
     let pending = exit_code && plan.has_effects();
     Ok(Outcome::Exit(if pending { ExitCode::Pending } else { ExitCode::Ok }))
@@ -136,10 +136,7 @@ async fn status(settings: &Settings, interruptible: &Interruptible, json: bool) 
     let status = report::Status::new(&inspection, &subject);
     match json {
         true => print_json(&status),
-        false => {
-            print!("{}", status.text(&timeline));
-            Ok(())
-        }
+        false => event::output(&status.text(&timeline)),
     }
 }
 
@@ -155,12 +152,11 @@ async fn verify(settings: &Settings, interruptible: &Interruptible, wait: bool) 
         let inspection = inspect::inspect(&mut stores, &subject, &expected).await?;
         let error = match report::verify(&inspection, &subject) {
             Ok(plan) => {
-                println!(
-                    "At head: Postgres is {}; {} proven",
-                    plan.postgres,
-                    run::count(plan.collections.len(), "collection")
-                );
-                return Ok(());
+                let collections = run::count(plan.collections.len(), "collection");
+                return event::output(&format!(
+                    "At head: Postgres is {}; {collections} proven\n",
+                    plan.postgres
+                ));
             }
             Err(error) => error,
         };
@@ -186,19 +182,19 @@ async fn record(settings: &Settings) -> Result<()> {
     let files = record::record(&mut session, scratch, &timeline, &exclude).await?;
     let directory = settings.migrations.join("catalog");
     record::write(&directory, &files)?;
-    println!("Recorded {} into {}", run::count(timeline.versions.len(), "version"), directory.display());
-    Ok(())
+    let versions = run::count(timeline.versions.len(), "version");
+    event::output(&format!("Recorded {versions} into {}\n", directory.display()))
 }
 
 fn lint(settings: &Settings) -> Result<()> {
     let timeline = load(settings)?;
     let findings = lint::lint(&timeline, |_| true);
     for finding in &findings {
-        println!("{finding}");
+        event::output(&format!("{finding}\n"))?;
     }
     run::refuse(&findings)?;
-    println!("{}: {}", settings.migrations.display(), run::count(timeline.versions.len(), "version"));
-    Ok(())
+    let versions = run::count(timeline.versions.len(), "version");
+    event::output(&format!("{}: {versions}\n", settings.migrations.display()))
 }
 
 /// Ends the server process that works for an interrupted run: a closed connection alone does not stop a statement
@@ -261,6 +257,5 @@ fn variable(name: &str) -> Option<String> {
 fn print_json(value: &impl serde::Serialize) -> Result<()> {
     let text = serde_json::to_string_pretty(value)
         .map_err(|e| Error::new(ExitCode::Bug, format!("JSON could not be written: {e}")))?;
-    println!("{text}");
-    Ok(())
+    event::output(&format!("{text}\n"))
 }

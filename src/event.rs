@@ -4,8 +4,8 @@
 //! secrets.
 
 use crate::config::{LogFormat, LogSettings};
-use crate::error::{Error, ExitCode};
-use std::io::IsTerminal;
+use crate::error::{Error, ExitCode, Result};
+use std::io::{ErrorKind, IsTerminal, Write};
 use std::panic::PanicHookInfo;
 use std::path::PathBuf;
 use tracing::{Level, Metadata};
@@ -44,11 +44,27 @@ fn is_ours(metadata: &Metadata) -> bool {
     target == "tandem" || target.starts_with("tandem::")
 }
 
+/// Writes what a command was asked for to standard output. A reader that has seen enough is no failure.
+pub fn output(text: &str) -> Result<()> {
+    let mut stdout = std::io::stdout().lock();
+    match stdout.write_all(text.as_bytes()).and_then(|()| stdout.flush()) {
+        Err(error) if error.kind() != ErrorKind::BrokenPipe => {
+            Err(Error::new(ExitCode::StepFailed, format!("standard output cannot be written: {error}")))
+        }
+        _ => Ok(()),
+    }
+}
+
+/// Writes to standard error what is no event. That nobody reads it must not become the failure.
+pub fn plain(text: &str) {
+    let _ = std::io::stderr().write_all(text.as_bytes());
+}
+
 /// Reports the failure that ends the process, in the form of the log; as plain text before logging has started or
 /// where it is switched off.
 pub fn failure(error: &Error) {
     if !tracing::enabled!(Level::ERROR) {
-        eprintln!("tandem: {error}");
+        plain(&format!("tandem: {error}\n"));
         return;
     }
     let code = error.code.code();
@@ -67,7 +83,7 @@ pub fn install_panic_hook(termination_log: PathBuf) {
         let place = info.location().map_or_else(String::new, |at| format!(" at {}:{}", at.file(), at.line()));
         let what = info.payload_as_str().unwrap_or("panic").replace('\n', " ");
         let error = Error::new(ExitCode::Bug, format!("bug in tandem{place}: {what}"));
-        eprintln!("tandem: {error}");
+        plain(&format!("tandem: {error}\n"));
         crate::termination::write(&termination_log, &error);
         std::process::exit(ExitCode::Bug.code());
     }));

@@ -15,9 +15,12 @@ fn main() {
         environment.get("TANDEM_TERMINATION_LOG").map_or(termination::DEFAULT_PATH.as_ref(), Path::new);
     let cli = match cli::parse(std::env::args_os()) {
         Ok(cli) => cli,
-        Err(Declined::Help(text)) => return print!("{text}"),
+        Err(Declined::Help(text)) => {
+            let code = event::output(&text).map_or_else(|error| error.code, |()| ExitCode::Ok);
+            std::process::exit(code.code());
+        }
         Err(Declined::Usage(text)) => {
-            eprint!("{text}");
+            event::plain(&text);
             termination::write(early_log, &Declined::error(&text));
             std::process::exit(ExitCode::Usage.code());
         }
@@ -25,7 +28,7 @@ fn main() {
     let settings = match config::resolve(&cli.flags, &environment) {
         Ok(settings) => settings,
         Err(error) => {
-            eprintln!("tandem: {error}");
+            event::plain(&format!("tandem: {error}\n"));
             termination::write(early_log, &error);
             std::process::exit(error.code.code());
         }

@@ -8,6 +8,7 @@ use local_servers::{Process, Qdrant, QdrantOptions, unique_name};
 use std::net::TcpListener;
 use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
+use std::process::Stdio;
 
 /// A start that fails with this code and these words, does not become the command, and leaves both stores as they were.
 #[track_caller]
@@ -536,6 +537,36 @@ fn settings_that_cannot_be_used() {
     world.set("TANDEM_CONFIG", file.display().to_string());
     refused(&world, 78, &["timeuot", "timeout"]);
     assert!(Path::new(&file).exists());
+}
+
+#[test]
+fn output_that_cannot_be_written_is_said_and_a_reader_that_leaves_is_no_failure() {
+    let mut world = World::small();
+    let full = || std::fs::File::options().write(true).open("/dev/full").unwrap();
+    let left = || std::io::pipe().unwrap().1;
+    for command in
+        [&["--help"][..], &["version"], &["config"], &["config", "--json"], &["lint"], &["plan"], &["status"]]
+    {
+        let output = world.tandem(command).stdout(full()).output().unwrap();
+        assert_eq!(output.status.code(), Some(1), "{command:?}: {}", common::text(&output));
+        let output = world.tandem(command).stdout(left()).output().unwrap();
+        assert_eq!(output.status.code(), Some(0), "{command:?}: {}", common::text(&output));
+    }
+    // What fails keeps its exit code where nobody can read why.
+    world.set("TANDEM_LOG_LEVEL", "off");
+    for (command, code) in [
+        (&["nonsense"][..], 64),
+        (&["wait", "--timeout", "soon"], 64),
+        (&["run", "--", "no-such-command"], 127),
+    ] {
+        for unread in [Stdio::from(full()), Stdio::from(left())] {
+            let status = world.tandem(command).stdout(Stdio::null()).stderr(unread).status().unwrap();
+            assert_eq!(status.code(), Some(code), "{command:?}");
+        }
+    }
+    world.set("TANDEM_LOG_LEVEL", "trace");
+    let status = world.tandem(["run", "--", "true"]).stderr(left()).status().unwrap();
+    assert_eq!(status.code(), Some(0));
 }
 
 #[test]

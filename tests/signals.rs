@@ -300,7 +300,7 @@ fn a_refused_start_can_stay_up_and_goes_on_after_the_mend() {
 /// A shell that starts another process blocks signals meanwhile, so it reads their masks itself.
 const MIRROR: &str = r#"
 printf 'arg=%s\n' "$@"; echo "pid=$$"; echo "cwd=$(pwd)"
-while read -r line; do case $line in Sig*|ShdPnd*) echo "$line";; esac; done < /proc/$$/status
+while read -r line; do case $line in Sig[PBIC]*|ShdPnd*) echo "$line";; esac; done < /proc/$$/status
 for fd in /proc/$$/fd/*; do target=$(readlink $fd) && echo "fd=${fd##*/} ${target%%[*}"; done
 cat /proc/$$/environ | tr '\0' '\n' | sed 's/^/env /' | sort
 sed 's/^/stdin=/'
