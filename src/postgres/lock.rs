@@ -48,7 +48,6 @@ impl Key {
 #[derive(Debug)]
 pub struct Held {
     key: Key,
-    pid: i32,
 }
 
 /// Polls until the lock is held. The time without progress in the holder's journal is bounded by `patience`.
@@ -62,11 +61,12 @@ pub async fn acquire(
     let mut said: Option<Instant> = None;
     let mut progress = None;
     loop {
+        // Before it is taken: a pool's server process would keep it when this run is refused.
+        session.assert_unpooled().await?;
         let sql = format!("select pg_catalog.pg_try_advisory_lock({CLASS}, {})", key.hash());
         let rows = session.run("taking the lock", sql).await?;
         if cell(&rows, 0, 0)? {
-            let pid = session.pid().await?;
-            let held = Held { key, pid };
+            let held = Held { key };
             held.check(session).await?;
             return Ok(held);
         }
@@ -109,15 +109,7 @@ impl Held {
             u32::from_ne_bytes(self.key.hash().to_ne_bytes())
         );
         let rows = session.run("checking the lock", sql).await?;
-        let pid: i32 = cell(&rows, 0, 0)?;
-        if pid != self.pid {
-            return Err(Error::new(
-                ExitCode::Configuration,
-                format!("a connection pool in transaction mode stands before Postgres: server process {} took the lock, {pid} answers", self.pid),
-            )
-            .expected("one server process for one session")
-            .remedy("give tandem a direct connection: TANDEM_DATABASE_URL"));
-        }
+        session.assert_backend(cell(&rows, 0, 0)?)?;
         if !cell::<bool>(&rows, 0, 1)? {
             return Err(Error::new(ExitCode::Unreachable, format!("{} was lost", self.key.words()))
                 .remedy("start again: what was done is in the ledger and the journal"));
@@ -147,7 +139,9 @@ async fn holder(session: &mut Session, key: &Key) -> Result<Option<String>> {
          coalesce(host(a.client_addr), 'a local socket') || ', connected since ' || \
          pg_catalog.to_char(a.backend_start at time zone 'UTC', 'YYYY-MM-DD HH24:MI:SS') || ' UTC' \
          from pg_catalog.pg_locks l join pg_catalog.pg_stat_activity a on a.pid = l.pid \
-         where l.locktype = 'advisory' and l.classid::bigint = {CLASS} and l.objid::bigint = {} and l.objsubid = 2 and l.granted",
+         join pg_catalog.pg_database d on d.oid = l.database \
+         where l.locktype = 'advisory' and l.classid::bigint = {CLASS} and l.objid::bigint = {} and l.objsubid = 2 and l.granted \
+         and d.datname = pg_catalog.current_database()",
         literal("unnamed"),
         u32::from_ne_bytes(key.hash().to_ne_bytes())
     );

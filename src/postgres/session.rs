@@ -202,6 +202,27 @@ impl Session {
         cell(&rows, 0, 0)
     }
 
+    /// Fails if another server process answers than the one that the session was set up in.
+    pub async fn assert_unpooled(&mut self) -> Result<()> {
+        let pid = self.pid().await?;
+        self.assert_backend(pid)
+    }
+
+    /// The same for a process id that an answer brought along.
+    pub fn assert_backend(&self, answering: i32) -> Result<()> {
+        match self.backend.get() {
+            Some(set_up) if set_up != answering => Err(Error::new(
+                ExitCode::Configuration,
+                format!(
+                    "a connection pool in transaction mode stands before Postgres: the session was set up in server process {set_up}, {answering} answers"
+                ),
+            )
+            .expected("one server process for one session")
+            .remedy("give tandem a direct connection: TANDEM_DATABASE_URL")),
+            _ => Ok(()),
+        }
+    }
+
     /// The server's process id for this session.
     pub async fn pid(&mut self) -> Result<i32> {
         let rows =
