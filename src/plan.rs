@@ -191,7 +191,8 @@ pub fn describe(verdict: &Postgres, timeline: &Timeline) -> String {
         },
         Postgres::Diverged(divergence) => divergence.to_string(),
         Postgres::Foreign { objects, .. } => {
-            format!("foreign: {objects} objects and no ledger, and no version resembles them")
+            let objects = crate::run::count(*objects, "object");
+            format!("foreign: {objects} and no ledger, and no version resembles them")
         }
     }
 }
