@@ -17,7 +17,8 @@ Settings: defaults < file (--config) < environment < flags.
   Postgres     TANDEM_DATABASE_URL, else DATABASE_URL, else POSTGRES_HOST, _PORT, _USER, _PASSWORD, _DB,
                else PGHOST, PGPORT, PGUSER, PGPASSWORD, PGDATABASE, PGSSLMODE, PGSSLROOTCERT
   Qdrant       QDRANT_URL (none = a deployment without Qdrant), else QDRANT_HOST with QDRANT_GRPC_PORT;
-               QDRANT_API_KEY, QDRANT_TLS. tandem speaks gRPC: where only the REST port 6333 is named, it uses 6334
+               QDRANT_API_KEY, QDRANT_TLS. tandem speaks gRPC: where only the REST port 6333 is named, it uses 6334.
+               Snapshots are downloaded and restored through the REST port: QDRANT_PORT, else the one below gRPC's
   tandem       TANDEM_MIGRATIONS, TANDEM_TIMEOUT, TANDEM_LOCK_TIMEOUT, TANDEM_LOG_FORMAT, TANDEM_LOG_LEVEL,
                TANDEM_ALL_COLLECTIONS, TANDEM_INSTALL_BESIDE, TANDEM_MISSING_DATABASE (fail, wait, create),
                TANDEM_AUTH_GRACE, TANDEM_CONFIG,

@@ -8,9 +8,10 @@ use crate::postgres;
 use crate::postgres::introspect::Exclude;
 use crate::postgres::session::{Backend, Session};
 use crate::postgres::store::Store;
+use crate::progress::Meter;
 use crate::timeline::{self, Timeline, lint};
 use crate::wait;
-use crate::{event, qdrant, record, report, run, termination};
+use crate::{event, progress, qdrant, record, report, run, termination};
 use std::ffi::OsString;
 use std::time::{Duration, Instant};
 
@@ -88,10 +89,13 @@ async fn bring_to_head(settings: &Settings, interruptible: &Interruptible, adopt
     let mut first = Some(stores);
     let (store, exclude) = (Store::new(&timeline.settings), run::exclude(&timeline));
     let subject = subject(settings, &timeline, &store, &exclude, adopt);
+    let meter = Meter::default();
+    let _display = progress::display(meter.clone(), &settings.log);
     let options = run::Options {
         migrations: &settings.migrations,
         lock_patience: settings.lock_timeout,
         ddl_lock_timeout: DDL_LOCK_TIMEOUT,
+        meter: &meter,
     };
     let connect = || {
         let connected = first.take();

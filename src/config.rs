@@ -114,6 +114,8 @@ pub struct QdrantSettings {
     pub host: String,
     /// The gRPC port.
     pub port: u16,
+    /// The REST port: snapshots are downloaded and restored through it, which gRPC has no calls for.
+    pub rest_port: u16,
     pub tls: bool,
     pub api_key: Option<Secret>,
     /// The variable, flag or file that named the key, for remedies.
@@ -484,7 +486,7 @@ fn resolve_postgres(
 }
 
 /// tandem speaks gRPC, and most deployments name only the REST port 6333: there the gRPC port is Qdrant's default,
-/// unless `QDRANT_GRPC_PORT` names another.
+/// unless `QDRANT_GRPC_PORT` names another. Where only the gRPC port is named, the REST port is the one below it.
 fn resolve_qdrant(flags: &Flags, sources: &Sources, report: &mut Report) -> Result<QdrantChoice> {
     const GRPC_PORT: u16 = 6334;
     const REST_PORT: u16 = 6333;
@@ -546,6 +548,15 @@ fn resolve_qdrant(flags: &Flags, sources: &Sources, report: &mut Report) -> Resu
         },
     };
     report.push("qdrant.grpc_port", port.to_string(), port_origin);
+    // A typed URL with a port describes another server than QDRANT_PORT does.
+    let rest = rest.filter(|_| !(was_typed && in_url.is_some()));
+    let (rest_port, rest_port_origin) = match (&rest, in_url) {
+        (Some(rest), _) => (port_of(rest)?, rest.origin.clone()),
+        (None, Some(REST_PORT)) => (REST_PORT, origin.clone()),
+        // Qdrant's own ports are neighbours, and whoever publishes others mostly keeps that.
+        (None, _) => (port.saturating_sub(1).max(1), format!("default (below the gRPC port {port})")),
+    };
+    report.push("qdrant.port", rest_port.to_string(), rest_port_origin);
     let (tls, tls_origin) = match (tls_in_url, &tls) {
         (Some(tls), _) => (tls, origin.clone()),
         (None, Some(value)) => (boolean(value)?, value.origin.clone()),
@@ -555,7 +566,7 @@ fn resolve_qdrant(flags: &Flags, sources: &Sources, report: &mut Report) -> Resu
     report.add("qdrant.api_key", key.as_ref(), |_| "(set)".into(), "(unset)");
     let api_key_origin = key.as_ref().map_or_else(|| "QDRANT_API_KEY".into(), |value| value.origin.clone());
     let api_key = key.map(|value| Secret::new(value.text));
-    Ok(QdrantChoice::At(QdrantSettings { host: host_name, port, tls, api_key, api_key_origin }))
+    Ok(QdrantChoice::At(QdrantSettings { host: host_name, port, rest_port, tls, api_key, api_key_origin }))
 }
 
 fn origin_of(value: Option<&Value>) -> &str {

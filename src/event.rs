@@ -5,6 +5,7 @@
 
 use crate::config::{LogFormat, LogSettings};
 use crate::error::{Error, ExitCode, Result};
+use crate::progress;
 use std::io::{ErrorKind, IsTerminal, Write};
 use std::panic::PanicHookInfo;
 use std::path::PathBuf;
@@ -19,7 +20,7 @@ pub fn init(settings: &LogSettings) {
     let level = settings.level;
     let ours = filter_fn(is_ours).with_max_level_hint(level);
     let registry = tracing_subscriber::registry();
-    let layer = tracing_subscriber::fmt::layer().with_writer(std::io::stderr);
+    let layer = tracing_subscriber::fmt::layer().with_writer(progress::stderr);
     // A second subscriber is refused; the first one stays.
     let _ = match settings.format {
         // Container runtimes put the time before each line themselves.
@@ -57,7 +58,7 @@ pub fn output(text: &str) -> Result<()> {
 
 /// Writes to standard error what is no event. That nobody reads it must not become the failure.
 pub fn plain(text: &str) {
-    let _ = std::io::stderr().write_all(text.as_bytes());
+    let _ = progress::stderr().write_all(text.as_bytes());
 }
 
 /// Reports the failure that ends the process, in the form of the log; as plain text before logging has started or

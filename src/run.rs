@@ -12,6 +12,7 @@ use crate::postgres::introspect::Exclude;
 use crate::postgres::lock::{self, Key};
 use crate::postgres::session::cell;
 use crate::postgres::store::Entry;
+use crate::progress::Meter;
 use crate::timeline::lint::{self, Finding, Severity};
 use crate::timeline::{Check, Number, Timeline};
 use sha2::{Digest, Sha256};
@@ -28,6 +29,8 @@ pub struct Options<'a> {
     pub lock_patience: Option<Duration>,
     /// `lock_timeout` of DDL.
     pub ddl_lock_timeout: Duration,
+    /// Advanced by whatever takes long.
+    pub meter: &'a Meter,
 }
 
 /// Brings both stores to the head of the timeline. When it returns, both are proven to be there.

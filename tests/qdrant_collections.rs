@@ -32,6 +32,7 @@ async fn connect(server: &Qdrant, api_key: Option<&str>) -> Client {
     let settings = QdrantSettings {
         host: server.host().into(),
         port: server.grpc_port(),
+        rest_port: server.http_port(),
         tls: false,
         api_key: api_key.map(Secret::new),
         api_key_origin: "QDRANT_API_KEY".into(),

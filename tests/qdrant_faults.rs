@@ -18,6 +18,7 @@ fn at(host: &str, port: u16) -> QdrantSettings {
     QdrantSettings {
         host: host.into(),
         port,
+        rest_port: 6333,
         tls: false,
         api_key: None,
         api_key_origin: "QDRANT_API_KEY".into(),

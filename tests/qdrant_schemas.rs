@@ -321,6 +321,7 @@ fn any_schema_is_created_read_back_and_changed_in_place() {
         let settings = QdrantSettings {
             host: server.host().into(),
             port: server.grpc_port(),
+            rest_port: server.http_port(),
             tls: false,
             api_key: server.api_key().map(Secret::new),
             api_key_origin: "QDRANT_API_KEY".into(),

@@ -149,6 +149,28 @@ fn qdrant_is_found_in_each_of_its_sources() {
 }
 
 #[test]
+fn the_rest_port_is_named_or_below_the_grpc_port() {
+    for (typed, variables, port, port_from) in [
+        (None, &[("QDRANT_URL", "http://q")][..], 6333, "default (below the gRPC port 6334)"),
+        (None, &[("QDRANT_URL", "http://q:6333")], 6333, "QDRANT_URL"),
+        (None, &[("QDRANT_URL", "http://q:16334")], 16333, "default (below the gRPC port 16334)"),
+        (None, &[("QDRANT_URL", "http://q:16334"), ("QDRANT_PORT", "9")], 9, "QDRANT_PORT"),
+        (None, &[("QDRANT_HOST", "q"), ("QDRANT_PORT", "9")], 9, "QDRANT_PORT"),
+        (None, &[("QDRANT_HOST", "q"), ("QDRANT_GRPC_PORT", "9")], 8, "default (below the gRPC port 9)"),
+        (None, &[("QDRANT_URL", "http://q:6333"), ("QDRANT_GRPC_PORT", "9")], 6333, "QDRANT_URL"),
+        (Some("http://p:7001"), &[("QDRANT_PORT", "9")], 7000, "default (below the gRPC port 7001)"),
+        (Some("http://p:6333"), &[("QDRANT_PORT", "9")], 6333, "--qdrant-url"),
+        (Some("http://p"), &[("QDRANT_PORT", "9")], 9, "QDRANT_PORT"),
+    ] {
+        let flags = Flags { qdrant_url: typed.map(Into::into), ..Default::default() };
+        let settings = settle(&flags, variables, &[]).unwrap();
+        assert_eq!(settings.qdrant().unwrap().unwrap().rest_port, port, "{typed:?} {variables:?}");
+        let row = row(&settings, "qdrant.port");
+        assert_eq!((row.value.as_str(), row.origin.as_str()), (port.to_string().as_str(), port_from));
+    }
+}
+
+#[test]
 fn a_typed_qdrant_url_outranks_a_port_variable_but_not_for_the_rest_port() {
     for (url, port) in [("http://q:7001", 7001), ("http://q:6333", 9), ("http://q", 9)] {
         let flags = Flags { qdrant_url: Some(url.into()), ..Default::default() };
@@ -385,7 +407,7 @@ fn the_report_names_every_key_of_the_file_and_no_secret() {
     .unwrap();
     let (table, json) = (settings.table(), settings.json().unwrap());
     for key in FILE_KEYS {
-        let is_shown = !["postgres.url", "postgres.passfile", "qdrant.url", "qdrant.port"].contains(&key);
+        let is_shown = !["postgres.url", "postgres.passfile", "qdrant.url"].contains(&key);
         assert_eq!(table.contains(key) && json.contains(key), is_shown, "{key} in\n{table}");
     }
     for text in [&table, &json, &format!("{settings:?}")] {

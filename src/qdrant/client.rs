@@ -11,6 +11,7 @@ use qdrant_client::qdrant as pb;
 use qdrant_client::qdrant::collections_client::CollectionsClient;
 use qdrant_client::qdrant::points_client::PointsClient;
 use qdrant_client::qdrant::qdrant_client::QdrantClient;
+use qdrant_client::qdrant::snapshots_client::SnapshotsClient;
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -221,6 +222,14 @@ impl Client {
 
     pub(super) fn collections(&self) -> CollectionsClient<InterceptedService<Channel, ApiKey>> {
         CollectionsClient::new(self.channel.clone()).max_decoding_message_size(usize::MAX)
+    }
+
+    pub(super) fn snapshots(&self) -> SnapshotsClient<InterceptedService<Channel, ApiKey>> {
+        SnapshotsClient::new(self.channel.clone())
+    }
+
+    pub(super) fn settings(&self) -> &QdrantSettings {
+        &self.settings
     }
 
     pub(super) fn points(&self) -> PointsClient<InterceptedService<Channel, ApiKey>> {

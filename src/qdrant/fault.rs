@@ -266,6 +266,7 @@ mod tests {
         QdrantSettings {
             host: "q".into(),
             port: 6334,
+            rest_port: 6333,
             tls: false,
             api_key: api_key.map(Secret::new),
             api_key_origin: "QDRANT_API_KEY_FILE".into(),

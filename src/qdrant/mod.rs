@@ -4,6 +4,9 @@ mod client;
 mod convert;
 pub mod fault;
 mod perform;
+mod rest;
+mod snapshot;
 
 pub use client::{Client, Survey, attempt};
 pub use fault::Fault;
+pub use snapshot::Snapshot;

@@ -126,7 +126,7 @@ impl Client {
     }
 
     /// Sends again what the server puts off. Every step may be sent again.
-    async fn patiently<T>(
+    pub(super) async fn patiently<T>(
         &self,
         send: impl AsyncFn() -> std::result::Result<T, Fault>,
     ) -> std::result::Result<T, Fault> {

@@ -86,6 +86,7 @@ impl World {
         let mut env = vec![
             ("DATABASE_URL".into(), db.url()),
             ("QDRANT_URL".into(), qdrant.grpc_url()),
+            ("QDRANT_PORT".into(), qdrant.http_port().to_string()),
             ("QDRANT_COLLECTION_NAME".into(), collection.clone()),
             ("TANDEM_MIGRATIONS".into(), migrations.path().display().to_string()),
             ("TANDEM_TIMEOUT".into(), "20s".into()),
