@@ -273,7 +273,7 @@ impl<'a> Inspection<'a> {
 
 /// Loads the expected catalogs; what is missing is said with the command that makes it.
 pub fn load_expected(migrations: &Path, timeline: &Timeline) -> Result<Expected> {
-    let expected = Expected::load(&migrations.join("catalog"))?;
+    let expected = Expected::load(&migrations.join("catalog"))?.permit(timeline);
     if let Some(missing) = timeline.versions.iter().find(|v| expected.index.version(v.number).is_none()) {
         return Err(Error::new(
             ExitCode::BadTimeline,

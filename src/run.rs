@@ -164,6 +164,7 @@ async fn commit_postgres(
             opening: std::mem::take(&mut opening),
             closing: if is_last { committed.clone() } else { String::new() },
             expected: compared.then_some(&catalog),
+            optional: expected.optional_at(version.number),
             keep: is_last,
             collections_digest: is_last.then_some(declared.as_str()),
             effects,

@@ -146,7 +146,7 @@ fn unversioned(timeline: &Timeline, expected: &Expected, seen: &Seen) -> Postgre
 
 /// Held against a version that was recorded; against nothing if it was not.
 fn difference(found: &Catalog, expected: &Expected, number: Number) -> Difference {
-    catalog::compare(found, &expected.catalog_at(number).unwrap_or_default())
+    expected.compare(found, number)
 }
 
 /// Every object that belongs to some version.

@@ -4,9 +4,9 @@
 //! - `<number>.json`: the catalog of the first version and of the head, in full;
 //! - `<number>.effects.json`: what each later version changes.
 
-use super::{Catalog, Effects, effects};
+use super::{Catalog, Difference, Effects, Optional, compare_leniently};
 use crate::error::{Error, ExitCode, Result};
-use crate::timeline::Number;
+use crate::timeline::{Number, Timeline};
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 use std::fs;
@@ -41,6 +41,8 @@ pub struct Expected {
     pub baseline: Catalog,
     /// Of every later version.
     pub effects: BTreeMap<Number, Effects>,
+    /// What real databases of a version may lack; said by the timeline, not by the recording.
+    pub optional: BTreeMap<Number, Optional>,
 }
 
 impl Index {
@@ -99,7 +101,7 @@ impl Expected {
             let path = directory.join(effects_name(version.number));
             effects.insert(version.number, parse(&path, Effects::from_json)?);
         }
-        Ok(Self { index, baseline, effects })
+        Ok(Self { index, baseline, effects, optional: BTreeMap::new() })
     }
 
     /// From the catalogs that a recording saw, in the order of the timeline: number, name, raw checksum, catalog.
@@ -108,7 +110,8 @@ impl Expected {
         versions: impl IntoIterator<Item = (Number, String, String, Catalog)>,
     ) -> Self {
         let index = Index { application: application.to_owned(), server: 0, versions: Vec::new() };
-        let mut expected = Self { index, baseline: Catalog::default(), effects: BTreeMap::new() };
+        let (baseline, effects, optional) = Default::default();
+        let mut expected = Self { index, baseline, effects, optional };
         let mut before: Option<Catalog> = None;
         for (number, name, checksum, catalog) in versions {
             let digest = catalog.digest();
@@ -117,7 +120,7 @@ impl Expected {
             match &before {
                 None => expected.baseline = catalog.clone(),
                 Some(before) => {
-                    expected.effects.insert(number, effects(before, &catalog));
+                    expected.effects.insert(number, super::effects(before, &catalog));
                 }
             }
             before = Some(catalog);
@@ -139,6 +142,28 @@ impl Expected {
             files.push((full_name(head.number), catalog.to_json()));
         }
         files
+    }
+
+    /// Takes over what each version of the timeline calls optional.
+    pub fn permit(mut self, timeline: &Timeline) -> Self {
+        self.optional = timeline
+            .versions
+            .iter()
+            .map(|version| (version.number, Optional::new(&version.optional)))
+            .filter(|(_, optional)| !optional.is_empty())
+            .collect();
+        self
+    }
+
+    /// What the databases of a version may lack.
+    pub fn optional_at(&self, number: Number) -> &Optional {
+        static NOTHING: Optional = Optional::NOTHING;
+        self.optional.get(&number).unwrap_or(&NOTHING)
+    }
+
+    /// What is there, held against a version that was recorded; against nothing if it was not.
+    pub fn compare(&self, actual: &Catalog, number: Number) -> Difference {
+        compare_leniently(actual, &self.catalog_at(number).unwrap_or_default(), self.optional_at(number))
     }
 
     /// The expected catalog after a version of the index.

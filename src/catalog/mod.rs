@@ -19,11 +19,14 @@ pub mod effects;
 pub mod expected;
 mod json;
 pub mod normal;
+pub mod optional;
+pub mod render;
 pub mod resemble;
 
 pub use compare::{Difference, Different, compare};
 pub use effects::{Effects, effects};
 pub use expected::{Expected, Index, Recorded};
+pub use optional::{Optional, compare_leniently};
 pub use resemble::{Resemblance, resemble};
 
 use normal::{normal, normal_default, normal_query};

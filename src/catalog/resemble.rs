@@ -1,9 +1,9 @@
 //! Which version a catalog looks like: counts for every version at once.
 
 use super::compare::same_major;
-use super::{Catalog, Expected, Object, ObjectId};
+use super::{Catalog, Expected, Kind, Object, ObjectId};
 use crate::timeline::Number;
-use std::collections::HashMap;
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 
 /// How an actual catalog compares with the expected catalog of one version.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -35,6 +35,7 @@ impl Resemblance {
 pub fn resemble(actual: &Catalog, expected: &Expected) -> Vec<Resemblance> {
     let mut walk = Walk { actual, known: HashMap::new(), matched: 0, missing: 0, different: 0 };
     let mut counts = Vec::with_capacity(expected.index.versions.len());
+    let candidates = optional_ids(expected);
     for (at, version) in expected.index.versions.iter().enumerate() {
         if at == 0 {
             for (id, object) in &expected.baseline.objects {
@@ -48,19 +49,36 @@ pub fn resemble(actual: &Catalog, expected: &Expected) -> Vec<Resemblance> {
                 walk.put(id, object, effects.server);
             }
         }
-        counts.push((version.number, walk.matched, walk.missing, walk.different));
+        let forgiven =
+            candidates.get(&version.number).map_or(0, |ids| walk.forgiven(ids, expected, version.number));
+        counts.push((version.number, walk.matched, walk.missing, walk.different, forgiven));
     }
     // Every id that any version has is known now.
     let present = walk.known.values().filter(|known| known.found.is_some()).count();
-    let resemblance = |(number, matched, missing, different)| Resemblance {
+    let resemblance = |(number, matched, missing, different, forgiven)| Resemblance {
         number,
         matched,
-        missing,
+        missing: missing - forgiven,
         different,
         leftover: present - matched - different,
         extra: actual.objects.len() - present,
     };
     counts.into_iter().map(resemblance).collect()
+}
+
+/// For each version with `[optional]`, the objects of any version that it covers.
+fn optional_ids(expected: &Expected) -> BTreeMap<Number, Vec<(&ObjectId, &Object)>> {
+    let mut ids: BTreeMap<Number, Vec<(&ObjectId, &Object)>> = BTreeMap::new();
+    if expected.optional.is_empty() {
+        return ids;
+    }
+    let added = expected.effects.values().flat_map(|e| &e.added).map(|(id, object)| (id, object));
+    for (id, object) in expected.baseline.objects.iter().chain(added) {
+        for (number, _) in expected.optional.iter().filter(|(_, optional)| optional.covers(id, object)) {
+            ids.entry(*number).or_default().push((id, object));
+        }
+    }
+    ids
 }
 
 /// An object of some version.
@@ -106,6 +124,25 @@ impl<'a> Walk<'a> {
     fn remove(&mut self, id: &ObjectId) {
         let before = self.known.get_mut(id).and_then(|known| known.state.take());
         self.discount(before);
+    }
+
+    /// How many of the missing objects the version's databases may lack: those that are named, and the parts of a named
+    /// relation that is missing itself.
+    fn forgiven(&self, ids: &[(&ObjectId, &Object)], expected: &Expected, number: Number) -> usize {
+        let optional = expected.optional_at(number);
+        let missing =
+            |id: &ObjectId| matches!(self.known.get(id).and_then(|known| known.state), Some(State::Missing));
+        let relation_missing = |id: &ObjectId| {
+            [Kind::Table, Kind::View, Kind::MaterializedView]
+                .into_iter()
+                .any(|kind| missing(&ObjectId::relation(kind, &*id.schema, &*id.relation)))
+        };
+        let mut distinct = BTreeSet::new();
+        ids.iter()
+            .filter(|(id, object)| {
+                missing(id) && (optional.names(id, object) || relation_missing(id)) && distinct.insert(*id)
+            })
+            .count()
     }
 
     fn discount(&mut self, state: Option<State>) {

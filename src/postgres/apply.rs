@@ -3,7 +3,7 @@
 use super::introspect::{self, Exclude};
 use super::session::{Failure, Session, cell, contract_assertion, identifier, literal, set_search_path};
 use super::store::{Entry, Store};
-use crate::catalog::{self, Catalog, Effects, Kind};
+use crate::catalog::{self, Catalog, Effects, Kind, Optional};
 use crate::error::{Error, ExitCode, Result};
 use crate::ledger::Origin;
 use crate::timeline::sql::{self, NonTransactional};
@@ -34,6 +34,8 @@ pub struct Apply<'a> {
     pub closing: String,
     /// The catalog that must be there afterwards; `None` leaves the comparison to the run's last version.
     pub expected: Option<&'a Catalog>,
+    /// What of it may be missing.
+    pub optional: &'a Optional,
     /// Keeps the whole catalog in the ledger row: the run's last version.
     pub keep: bool,
     pub collections_digest: Option<&'a str>,
@@ -344,7 +346,7 @@ async fn prove(
     if let Some(expected) = step.expected {
         let actual =
             introspect::introspect(session.connection(), &context.settings.schemas, context.exclude).await?;
-        let difference = catalog::compare(&actual, expected);
+        let difference = catalog::compare_leniently(&actual, expected, step.optional);
         if !difference.is_proof() {
             return Err(Error::new(
                 ExitCode::StepFailed,

@@ -1,5 +1,6 @@
 //! Reading real databases into catalogs, and comparing what different servers and histories make of one schema.
 
+mod render;
 mod states;
 
 use local_servers::{Database, PgVersion, Postgres};
