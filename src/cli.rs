@@ -22,7 +22,8 @@ Settings: defaults < file (--config) < environment < flags.
   tandem       TANDEM_MIGRATIONS, TANDEM_TIMEOUT, TANDEM_LOCK_TIMEOUT, TANDEM_LOG_FORMAT, TANDEM_LOG_LEVEL,
                TANDEM_ALL_COLLECTIONS, TANDEM_INSTALL_BESIDE, TANDEM_MISSING_DATABASE (fail, wait, create),
                TANDEM_AUTH_GRACE, TANDEM_CONFIG,
-               TANDEM_ON_REFUSAL (exit; hold = run stays up after a refusal and looks again every 30 s)
+               TANDEM_ON_REFUSAL (exit; hold = run stays up after a failure and looks again every 30 s),
+               TANDEM_PROBE (:9090 = until CMD takes over, run answers /livez with 200 and the rest with 503)
   NAME_FILE names a file that holds the value of NAME; NAME and NAME_FILE together are an error.
 
 Exit codes:

@@ -8,6 +8,7 @@ use crate::postgres;
 use crate::postgres::introspect::Exclude;
 use crate::postgres::session::{Backend, Session};
 use crate::postgres::store::Store;
+use crate::probe::{Board, Phase, Responder};
 use crate::progress::Meter;
 use crate::timeline::{self, Timeline, lint};
 use crate::wait;
@@ -20,6 +21,9 @@ const DDL_LOCK_TIMEOUT: Duration = Duration::from_secs(3);
 
 /// How long a held start waits before it looks again.
 const HOLD: Duration = Duration::from_secs(30);
+
+/// Passwords that are printed in compose files and guides: everybody knows them.
+const PUBLISHED_PASSWORDS: [&str; 4] = ["whisperengine_password", "whisperengine", "postgres", "password"];
 
 /// How a command ended well.
 pub enum Outcome {
@@ -39,19 +43,26 @@ pub struct Interruptible {
 pub async fn run(command: Command, settings: &Settings, interruptible: &Interruptible) -> Result<Outcome> {
     match command {
         Command::Run { argv } => {
-            while let Err(error) = bring_to_head(settings, interruptible, false).await {
-                if error.code != ExitCode::Refused || settings.on_refusal == OnRefusal::Exit {
+            let board = Board::new(Meter::default());
+            let responder = match settings.probe {
+                Some(address) => Some(Responder::start(address, board.clone()).await?),
+                None => None,
+            };
+            while let Err(error) = bring_to_head(settings, interruptible, false, &board).await {
+                if settings.on_refusal == OnRefusal::Exit || !may_be_mended(error.code) {
                     return Err(error);
                 }
-                event::failure(&error);
-                termination::write(&settings.termination_log, &error);
-                tracing::info!("Staying up after the refusal; looking again in {} s", HOLD.as_secs());
-                tokio::time::sleep(HOLD).await;
+                hold(settings, &board, &error).await;
+            }
+            if let Some(responder) = responder {
+                responder.close().await;
             }
             return Ok(Outcome::Become(argv));
         }
-        Command::Migrate => bring_to_head(settings, interruptible, false).await?,
-        Command::Adopt => bring_to_head(settings, interruptible, true).await?,
+        Command::Migrate => {
+            bring_to_head(settings, interruptible, false, &Board::new(Meter::default())).await?
+        }
+        Command::Adopt => bring_to_head(settings, interruptible, true, &Board::new(Meter::default())).await?,
         Command::Wait => drop(connect(settings, interruptible).await?),
         Command::Plan { json, exit_code } => return plan(settings, interruptible, json, exit_code).await,
         Command::Status { json } => status(settings, interruptible, json).await?,
@@ -65,14 +76,29 @@ pub async fn run(command: Command, settings: &Settings, interruptible: &Interrup
     Ok(Outcome::Exit(ExitCode::Ok))
 }
 
-async fn bring_to_head(settings: &Settings, interruptible: &Interruptible, adopt: bool) -> Result<()> {
-    if let Some(address) = settings.probe {
-        return Err(Error::new(
-            ExitCode::Configuration,
-            format!("TANDEM_PROBE asks for a responder on {address}, which is not available in this version"),
-        )
-        .remedy("unset TANDEM_PROBE"));
-    }
+/// Whether somebody can make it right while this process waits. Its own settings and a bug of its own stay as they are.
+fn may_be_mended(code: ExitCode) -> bool {
+    !matches!(code, ExitCode::Usage | ExitCode::Configuration | ExitCode::Bug | ExitCode::Signal(_))
+}
+
+/// Stays up with the cause in sight, until it is time to look again.
+async fn hold(settings: &Settings, board: &Board, error: &Error) {
+    board.held(error, HOLD);
+    termination::write(&settings.termination_log, error);
+    tracing::info!("Staying up after the failure below; looking again in {} s", HOLD.as_secs());
+    // The cause is the last line, where people look.
+    event::failure(error);
+    tokio::time::sleep(HOLD).await;
+}
+
+async fn bring_to_head(
+    settings: &Settings,
+    interruptible: &Interruptible,
+    adopt: bool,
+    board: &Board,
+) -> Result<()> {
+    warn_of_published_password(settings.postgres()?);
+    board.phase(Phase::Waiting);
     // The files are read on a thread of its own while the stores are waited for.
     let migrations = settings.migrations.clone();
     let loading = std::thread::spawn(move || timeline::load(&migrations, &variable));
@@ -86,16 +112,17 @@ async fn bring_to_head(settings: &Settings, interruptible: &Interruptible, adopt
         let stores = connect(settings, interruptible).await?;
         (loaded()??, stores)
     };
+    board.phase(Phase::Working);
     let mut first = Some(stores);
     let (store, exclude) = (Store::new(&timeline.settings), run::exclude(&timeline));
     let subject = subject(settings, &timeline, &store, &exclude, adopt);
-    let meter = Meter::default();
+    let meter = board.meter();
     let _display = progress::display(meter.clone(), &settings.log);
     let options = run::Options {
         migrations: &settings.migrations,
         lock_patience: settings.lock_timeout,
         ddl_lock_timeout: DDL_LOCK_TIMEOUT,
-        meter: &meter,
+        meter,
     };
     let connect = || {
         let connected = first.take();
@@ -107,6 +134,17 @@ async fn bring_to_head(settings: &Settings, interruptible: &Interruptible, adopt
         }
     };
     run::bring_to_head(connect, &subject, &options).await
+}
+
+/// Says once a start that the door stands open to whoever reaches it.
+fn warn_of_published_password(settings: &PostgresSettings) {
+    let known = |secret: &crate::secret::Secret| PUBLISHED_PASSWORDS.contains(&secret.expose());
+    if settings.password.as_ref().is_some_and(known) {
+        tracing::warn!(
+            "{} holds a password that everybody knows; set one of your own before others can reach this Postgres",
+            settings.password_origin
+        );
+    }
 }
 
 async fn plan(

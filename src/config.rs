@@ -151,7 +151,7 @@ pub enum LogFormat {
     Json,
 }
 
-/// What to do after a refusal.
+/// What to do after a refusal, or another failure that somebody may mend.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum OnRefusal {
     Exit,

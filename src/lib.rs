@@ -17,6 +17,7 @@ pub mod inspect;
 pub mod ledger;
 pub mod plan;
 pub mod postgres;
+pub mod probe;
 pub mod progress;
 pub mod qdrant;
 pub mod record;

@@ -510,14 +510,13 @@ fn stores_that_are_not_there_or_not_what_they_should_be() {
 
 #[test]
 fn settings_that_cannot_be_used() {
-    let rows: [(&str, &str, &[&str]); 9] = [
+    let rows: [(&str, &str, &[&str]); 8] = [
         ("TANDEM_TIMEOUT", "soon", &["TANDEM_TIMEOUT", "\"soon\"", "60s"]),
         ("TANDEM_LOG_LEVEL", "loud", &["TANDEM_LOG_LEVEL", "\"loud\"", "trace"]),
         ("TANDEM_ON_REFUSAL", "explode", &["TANDEM_ON_REFUSAL", "exit, hold"]),
         ("TANDEM_MISSING_DATABASE", "maybe", &["TANDEM_MISSING_DATABASE", "fail, wait, create"]),
         ("TANDEM_CONFIG", "/no/such/file.toml", &["TANDEM_CONFIG", "/no/such/file.toml", "cannot be read"]),
         ("TANDEM_PROBE", "everywhere", &["TANDEM_PROBE", "9090"]),
-        ("TANDEM_PROBE", ":9090", &["TANDEM_PROBE", "not available in this version", "unset TANDEM_PROBE"]),
         ("POSTGRES_PASSWORD_FILE", "/no/such/secret", &["POSTGRES_PASSWORD_FILE", "cannot be read"]),
         ("QDRANT_API_KEY_FILE", "/no/such/secret", &["QDRANT_API_KEY_FILE", "cannot be read"]),
     ];

@@ -290,10 +290,12 @@ fn a_refused_start_can_stay_up_and_goes_on_after_the_mend() {
     running.says("looking again in 30 s");
     world.db.execute("drop table orders");
     assert_eq!(running.end(), (0, "became\n".to_owned()));
-    // Only a refusal is held, and only by the command that becomes another one.
+    // Only what somebody can mend is held, and only by the command that becomes another one.
     world.db.execute("create table others (id int primary key); alter table notes drop column body");
     world.output(["migrate"]).expect(76);
     world.start(&["no-such-command"]).expect(127);
+    world.env.retain(|(name, _)| name != "QDRANT_URL");
+    world.start(&["true"]).expect(78);
 }
 
 /// What a command can see of itself: arguments, process, directory, signals, descriptors, environment, standard input.
