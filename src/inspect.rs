@@ -89,6 +89,7 @@ fn collection_at_head(found: &Found<'_>, fast: &Fast, head: Number, server: Opti
     published
         && stamp.lineage == fast.lineage
         && stamp.version == head
+        && stamp.role == Role::Live
         && collection::compare(&found.declaration.schema, observed, found.declaration.undeclared, server)
             .is_empty()
 }
@@ -264,8 +265,14 @@ impl<'a> Inspection<'a> {
             epoch: ledger.map_or(0, |l| l.epoch),
             role: Role::Live,
         };
-        let steps =
+        let mut steps =
             collection::steps(&found.name, found.observed.as_ref(), found.declaration, &stamp, server)?;
+        if let Some(observed) = found.observed.as_ref().filter(|observed| observed.points > 0) {
+            let from = observed.stamp.as_ref().map_or(0, |stamp| stamp.version);
+            let due = collection::due(subject.timeline, found.declaration, from, plan.target);
+            collection::fillable(&found.name, &due, observed)?;
+            collection::add_fill(&mut steps, &found.name, due);
+        }
         let publish = !steps.is_empty() || published != Some(plan.target);
         Ok(CollectionPlan { name: found.name.clone(), found: described, steps, publish })
     }

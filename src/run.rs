@@ -1,7 +1,7 @@
 //! What a start does, top to bottom: wait, look, prove, plan, commit in Postgres, publish in Qdrant.
 
 use crate::catalog::Expected;
-use crate::collection;
+use crate::collection::{self, Action, PointId, Step};
 use crate::error::{Error, ExitCode, Result};
 use crate::inspect::{self, Inspection, Stores, Subject};
 use crate::ledger::{self, Origin, Phase};
@@ -82,6 +82,12 @@ async fn attempt(stores: &mut Stores, subject: &Subject<'_>, options: &Options<'
     }
     if let Some(client) = stores.qdrant.as_ref().filter(|_| plan.has_steps()) {
         client.may_manage().await?;
+        // A point that cannot be filled is found before Postgres is changed, and not behind its commit.
+        for step in plan.collections.iter().flat_map(|collection| &collection.steps) {
+            if let Action::Fill { fills, .. } = &step.action {
+                client.unfilled(&step.collection, fills, options.meter).await?;
+            }
+        }
     }
     if plan.is_empty() {
         remember(stores, subject, &inspection, head).await;
@@ -302,6 +308,12 @@ async fn publish_collection(
         .remedy("start again"));
     };
     let steps = inspection.collection(&found, plan, subject)?.steps;
+    let interrupted = store.interrupted(&mut stores.session, name).await?;
+    let interrupted = interrupted.and_then(|json| serde_json::from_str::<Step>(&json).ok());
+    let interrupted = interrupted.and_then(|step| match step.action {
+        Action::Fill { fills, from: Some(from) } => Some((fills, from)),
+        _ => None,
+    });
     let sql = format!(
         "begin;{}{}commit",
         store.next_epoch(),
@@ -315,7 +327,21 @@ async fn publish_collection(
         held.check(&mut stores.session).await?;
         let intent = store.journal(&epoch, plan.target, Phase::Intent, Some(name), Some(&json));
         stores.session.run("journalling a step", intent).await?;
-        client.perform(step).await?;
+        match &step.action {
+            Action::Fill { fills, .. } => {
+                let from = interrupted.as_ref().filter(|(those, _)| those == fills).map(|(_, from)| from);
+                let note = async |next: &PointId| {
+                    held.check(&mut stores.session).await?;
+                    let action = Action::Fill { fills: fills.clone(), from: Some(next.clone()) };
+                    let step = Step { collection: name.to_owned(), action };
+                    let json = serde_json::to_string(&step).map_err(apply::unserialisable)?;
+                    let sql = store.note(&epoch, name, &json);
+                    stores.session.run("journalling how far a fill has come", sql).await.map(drop)
+                };
+                client.fill(name, fills, from, options.meter, note).await?;
+            }
+            _ => client.perform(step).await?,
+        }
         tracing::info!("{step}");
         let done = store.journal(&epoch, plan.target, Phase::Done, Some(name), Some(&json));
         stores.session.run("journalling a step", done).await?;

@@ -2,17 +2,23 @@
 
 mod compare;
 mod contradiction;
+mod fill;
 mod observed;
+mod point;
 mod schema;
 mod step;
 mod target;
 mod version;
 
-pub use compare::{Change, Kind, Section, compare, gates};
-pub use contradiction::{Contradiction, contradictions};
+pub use compare::{CREATE_VECTOR_NAME, Change, DELETE_VECTOR_NAME, Kind, Section, compare, gates};
+pub use contradiction::{Contradiction, contradictions, fill_contradictions};
+pub use fill::{
+    Answers, Difference, Due, Made, Refusals, Refused, Shape, VectorSource, due, fillable, touched, transform,
+};
 pub use observed::*;
+pub use point::{Point, PointId, Vector};
 pub use schema::*;
-pub use step::{Action, Step, steps};
+pub use step::{Action, Step, add_fill, steps};
 pub use target::{SHADOW_PREFIX, Target, expand};
 pub use version::{MINIMUM, NotAVersion, ServerVersion};
 

@@ -13,7 +13,7 @@ pub struct Observed {
     pub stamp: Option<Stamp>,
     /// The aliases that lead here.
     pub aliases: Vec<String>,
-    /// Approximate; exact counts are a request of their own.
+    /// Approximate, except that 0 is exact; other exact counts are a request of their own.
     pub points: u64,
     pub status: Status,
     /// The optimizer's error, if it has one.

@@ -1,7 +1,7 @@
 //! The in-place work on one collection as data: small steps, each a desired end state that can be repeated.
 
 use super::compare::{Change, Kind, Section, compare, gates, overlay};
-use super::{Observed, PayloadIndex, Schema, ServerVersion, Stamp};
+use super::{Due, Observed, PayloadIndex, PointId, Role, Schema, ServerVersion, Stamp};
 use crate::error::{Error, ExitCode, Result};
 use crate::timeline::CollectionDeclaration;
 use serde::{Deserialize, Serialize};
@@ -39,6 +39,21 @@ pub enum Action {
     DeleteIndex {
         field: String,
     },
+    /// Adds a vector that no point has yet; `schema` holds that vector only.
+    CreateVector {
+        schema: Schema,
+        change: String,
+    },
+    /// Applies the fills to every point. `from` is where an interrupted one stopped.
+    Fill {
+        fills: Vec<Due>,
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        from: Option<PointId>,
+    },
+    /// Takes a snapshot, then deletes a vector of every point.
+    DeleteVector {
+        vector: String,
+    },
     Stamp {
         stamp: Stamp,
     },
@@ -66,6 +81,14 @@ impl fmt::Display for Step {
             Action::DeleteIndex { field } => {
                 write!(f, "delete the payload index {field}, which is not declared")
             }
+            Action::CreateVector { change, .. } => write!(f, "{change}"),
+            Action::Fill { fills, .. } => {
+                let fills: Vec<String> = fills.iter().map(ToString::to_string).collect();
+                write!(f, "{}", fills.join("; "))
+            }
+            Action::DeleteVector { vector } => {
+                write!(f, "take a snapshot and delete the vector {vector}, which is not declared")
+            }
             Action::Stamp { stamp } => write!(f, "stamp version {}", stamp.version),
         }
     }
@@ -91,18 +114,40 @@ pub fn steps(
         return Ok(creation(declared, stamp).into_iter().map(step).collect());
     };
 
+    if let Some(Stamp { role: Role::Shadow { source, phase }, .. }) = &observed.stamp {
+        return Err(Error::new(
+            ExitCode::Refused,
+            format!("collection `{name}` is stamped as the shadow of `{source}`, whose rebuild stopped at `{phase}`"),
+        )
+        .expected("a collection that an application uses, or the journal of the rebuild that made this one")
+        .remedy("bring the stores back together: the journal is in the Postgres that the rebuild ran with"));
+    }
     let mut changes = compare(declared, observed, declaration.undeclared, server);
     refuse(name, &changes)?;
+    complete(name, declared, &observed.schema)?;
     changes.sort_by_key(Change::section);
-    let mut steps: Vec<Step> = changes
+    let actions = changes
         .chunk_by(|a, b| a.section() == b.section())
-        .flat_map(|changes| actions(declared, observed, changes))
-        .map(step)
-        .collect();
+        .flat_map(|changes| actions(declared, observed, changes));
+    // What is deleted may be the source of a fill.
+    let (last, first): (Vec<Action>, Vec<Action>) =
+        actions.partition(|action| matches!(action, Action::DeleteVector { .. }));
+    let mut steps: Vec<Step> = first.into_iter().chain(last).map(step).collect();
     if !observed.stamp.as_ref().is_some_and(|there| there.same_claim(stamp)) {
         steps.push(step(Action::Stamp { stamp: stamp.clone() }));
     }
     Ok(steps)
+}
+
+/// Puts the fills among the steps of a collection: behind what they need, before what they read is deleted and before the
+/// stamp says that they are done.
+pub fn add_fill(steps: &mut Vec<Step>, name: &str, fills: Vec<Due>) {
+    if fills.is_empty() {
+        return;
+    }
+    let behind = |step: &Step| matches!(step.action, Action::DeleteVector { .. } | Action::Stamp { .. });
+    let place = steps.iter().position(behind).unwrap_or(steps.len());
+    steps.insert(place, Step { collection: name.to_string(), action: Action::Fill { fills, from: None } });
 }
 
 /// What a new collection needs: the collection, what its creation has no field for, and the indexes before any data.
@@ -150,7 +195,35 @@ fn actions(declared: &Schema, observed: &Observed, changes: &[Change]) -> Vec<Ac
             })
             .collect();
     }
-    let names: BTreeSet<&str> = changes.iter().filter_map(|c| c.path.get(1)).map(String::as_str).collect();
+    let mut names: BTreeSet<&str> =
+        changes.iter().filter_map(|c| c.path.get(1)).map(String::as_str).collect();
+    let mut vectors = Vec::new();
+    if matches!(section, Section::Vectors | Section::SparseVectors) {
+        let has = |schema: &Schema, name: &str| {
+            schema.vectors.contains_key(name) || schema.sparse_vectors.contains_key(name)
+        };
+        names.retain(|name| match (has(declared, name), has(actual, name)) {
+            (true, true) => true,
+            (false, _) => {
+                vectors.push(Action::DeleteVector { vector: name.to_string() });
+                false
+            }
+            (true, false) => {
+                let schema = part(declared, section, &BTreeSet::from([*name]));
+                let change = words(changes.iter().filter(|change| change.path[1] == *name)).join("; ");
+                vectors.push(Action::CreateVector { schema, change });
+                false
+            }
+        });
+        if names.is_empty() {
+            return vectors;
+        }
+    }
+    let changes = changes.iter().filter(|c| {
+        c.path.get(1).is_none_or(|name| {
+            !matches!(section, Section::Vectors | Section::SparseVectors) || names.contains(name.as_str())
+        })
+    });
     let wanted = part(declared, section, &names);
     let schema = match section {
         // The server replaces a quantization and the maps of the strict mode whole, so that what of them is not declared
@@ -160,7 +233,8 @@ fn actions(declared: &Schema, observed: &Observed, changes: &[Change]) -> Vec<Ac
         }
         _ => wanted,
     };
-    vec![Action::Update { schema, changes: words(changes) }]
+    vectors.push(Action::Update { schema, changes: words(changes) });
+    vectors
 }
 
 /// One section of a schema; of sections with names of the user's own only these names.
@@ -243,6 +317,22 @@ fn refuse(name: &str, changes: &[Change]) -> Result<()> {
     )
     .expected("the declared schema, or differences that the server can change in place")
     .remedy(remedies.join("; ")))
+}
+
+/// So does a new vector of a collection that exists.
+fn complete(name: &str, declared: &Schema, actual: &Schema) -> Result<()> {
+    let missing = declared.vectors.iter().filter(|(vector, _)| !actual.vectors.contains_key(*vector));
+    match missing.into_iter().find(|(_, params)| params.size.is_none() || params.distance.is_none()) {
+        None => Ok(()),
+        Some((vector, _)) => Err(Error::new(
+            ExitCode::BadTimeline,
+            format!(
+                "collection `{name}` lacks the vector `{vector}`, which is declared without size or distance"
+            ),
+        )
+        .expected("size and distance of a vector that is to be added")
+        .remedy("declare both")),
+    }
 }
 
 /// A new collection needs size and distance of each dense vector.
@@ -358,11 +448,56 @@ mod tests {
             (Some(stamp(2)), false),
             (Some(Stamp { epoch: 9, ..stamp(2) }), false),
             (Some(Stamp { lineage: "x".into(), ..stamp(2) }), true),
-            (Some(Stamp { role: Role::Shadow { source: "s".into(), phase: "p".into() }, ..stamp(2) }), true),
         ] {
             let todo = words(BASE, Some(&observed(BASE, there.clone())));
             assert_eq!(!todo.is_empty(), written, "{there:?}");
         }
+    }
+
+    #[test]
+    fn a_shadow_is_not_stamped_as_something_else() {
+        let shadow = Stamp { role: Role::Shadow { source: "s".into(), phase: "copy".into() }, ..stamp(2) };
+        let observed = observed(BASE, Some(shadow));
+        let error = steps("m", Some(&observed), &declaration(BASE), &stamp(2), SERVER).unwrap_err();
+        assert_eq!(error.code, ExitCode::Refused);
+        assert!(error.found.contains("shadow of `s`") && error.found.contains("copy"), "{error}");
+    }
+
+    #[test]
+    fn vectors_are_added_filled_and_deleted_in_this_order() {
+        let newest = ServerVersion::new(1, 19, 0);
+        let actual = "vectors = { a = { size = 2, distance = 'Dot' }, z = { size = 2, distance = 'Dot' } }";
+        let declared = "
+            vectors = { a = { hnsw_config = { m = 4 } }, b = { size = 2, distance = 'Dot', on_disk = true } }
+            sparse_vectors = { s = { modifier = 'idf' } }
+            payload_indexes = { k = 'keyword' }
+            hnsw_config = { m = 8 }";
+        let mut wanted = declaration(declared);
+        wanted.undeclared.drop_vectors = true;
+        let mut todo =
+            steps("m", Some(&observed(actual, Some(stamp(1)))), &wanted, &stamp(2), newest).unwrap();
+        let fill = toml::from_str("vector = 'b'\nfrom = { vector = 'z' }").unwrap();
+        add_fill(&mut todo, "m", vec![Due { version: 2, fill, shape: None }]);
+        add_fill(&mut todo, "m", Vec::new());
+        assert_eq!(
+            todo.iter().map(ToString::to_string).collect::<Vec<_>>(),
+            [
+                "m: payload_indexes.k: missing, declared keyword",
+                "m: hnsw_config.m: not set, declared 8",
+                "m: vectors.b: missing",
+                "m: vectors.a.hnsw_config.m: not set, declared 4",
+                "m: sparse_vectors.s: missing",
+                "m: fill vector b from vector z (version 2)",
+                "m: take a snapshot and delete the vector z, which is not declared",
+                "m: stamp version 2",
+            ]
+        );
+        let json = serde_json::to_string(&todo).unwrap();
+        assert_eq!(serde_json::from_str::<Vec<Step>>(&json).unwrap(), todo);
+
+        let incomplete = declaration("vectors = { b = { size = 2 } }");
+        let error = steps("m", Some(&observed(actual, None)), &incomplete, &stamp(2), newest).unwrap_err();
+        assert!(error.code == ExitCode::BadTimeline && error.found.contains("`b`"), "{error}");
     }
 
     #[test]

@@ -315,6 +315,36 @@ impl Store {
         )
     }
 
+    /// Replaces the step of a run's newest intent on a collection: how far it has come.
+    pub fn note(&self, epoch: &str, collection: &str, step: &str) -> String {
+        let (schema, key) = (&self.schema, &self.key);
+        format!(
+            "update {schema}.journal set step = {} where id = (select max(id) from {schema}.journal where timeline = {key} \
+             and epoch = {epoch} and collection = {} and phase = {})",
+            literal(step),
+            literal(collection),
+            literal(Phase::Intent.as_str()),
+        )
+    }
+
+    /// The newest step of any run on a collection that was begun and not done; as JSON.
+    pub async fn interrupted(&self, session: &mut Session, collection: &str) -> Result<Option<String>> {
+        let sql = format!(
+            "select phase, step::text from {}.journal where timeline = {} and collection = {} and phase in ({}, {}) \
+             order by id desc limit 1",
+            self.schema,
+            self.key,
+            literal(collection),
+            literal(Phase::Intent.as_str()),
+            literal(Phase::Done.as_str()),
+        );
+        let rows = session.run("reading the journal", sql).await?;
+        match rows.is_empty() || cell::<String>(&rows, 0, 0)? != Phase::Intent.as_str() {
+            true => Ok(None),
+            false => cell(&rows, 0, 1),
+        }
+    }
+
     /// Ends a run: its terminal row, and every row of it marked as ended.
     pub fn end(&self, epoch: &str, target: Number, phase: Phase) -> String {
         format!(

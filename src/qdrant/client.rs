@@ -157,7 +157,8 @@ impl Client {
             let real = aliases.get(&name).unwrap_or(&name);
             match info {
                 Ok(info) => {
-                    collections.insert(real.clone(), observed(real, info, &aliases)?);
+                    let observed = self.counted(observed(real, info, &aliases)?).await?;
+                    collections.insert(real.clone(), observed);
                 }
                 Err(fault) if fault.kind == Kind::NotFound => {}
                 Err(fault) => return Err(self.error(fault).at(format_args!("collection `{name}`"))),
@@ -171,9 +172,17 @@ impl Client {
         let at = |fault| self.error(fault).at(format_args!("collection `{name}`"));
         let (info, aliases) = tokio::join!(self.info(name), self.aliases());
         match info {
-            Ok(info) => observed(name, info, &aliases.map_err(at)?).map(Some),
+            Ok(info) => self.counted(observed(name, info, &aliases.map_err(at)?)?).await.map(Some),
             Err(fault) if fault.kind == Kind::NotFound => Ok(None),
             Err(fault) => Err(at(fault)),
+        }
+    }
+
+    /// What an approximate count calls empty is counted: nothing may be decided for an empty collection that has points.
+    async fn counted(&self, observed: Observed) -> Result<Observed> {
+        match observed.points {
+            0 => Ok(Observed { points: self.count_points(&observed.name).await?, ..observed }),
+            _ => Ok(observed),
         }
     }
 
@@ -198,7 +207,7 @@ impl Client {
     }
 
     /// A collection that somebody is just creating is listed before its shard answers: that moment is waited out.
-    async fn info(&self, name: &str) -> std::result::Result<pb::CollectionInfo, Fault> {
+    pub(super) async fn info(&self, name: &str) -> std::result::Result<pb::CollectionInfo, Fault> {
         let began = Instant::now();
         loop {
             match self.info_now(name).await {

@@ -455,6 +455,40 @@ pub fn update_collection(name: &str, schema: &Schema) -> pb::UpdateCollection {
     }
 }
 
+/// The requests that add the vectors of `schema` to a collection, with what they have a field for.
+pub fn create_vector_names(name: &str, schema: &Schema) -> Vec<pb::CreateVectorNameRequest> {
+    use pb::create_vector_name_request::VectorConfig;
+    let request = |(vector, config): (&String, VectorConfig)| pb::CreateVectorNameRequest {
+        collection_name: name.to_owned(),
+        wait: Some(true),
+        vector_name: vector.clone(),
+        timeout: None,
+        ordering: None,
+        vector_config: Some(config),
+    };
+    let dense = schema.vectors.iter().map(|(vector, params)| {
+        let config = pb::DenseVectorCreationConfig {
+            size: params.size.unwrap_or_default(),
+            distance: pb_distance(params.distance),
+            multivector_config: params
+                .multivector_config
+                .map(|_| pb::MultiVectorConfig { comparator: pb::MultiVectorComparator::MaxSim.into() }),
+            datatype: params.datatype.map(pb_datatype),
+        };
+        (vector, VectorConfig::DenseConfig(config))
+    });
+    let sparse = pb_sparse_vectors(&schema.sparse_vectors).unwrap_or_default().map;
+    let sparse = schema.sparse_vectors.keys().map(|vector| {
+        let params = sparse.get(vector).copied().unwrap_or_default();
+        let config = pb::SparseVectorCreationConfig {
+            modifier: params.modifier,
+            datatype: params.index.and_then(|index| index.datatype),
+        };
+        (vector, VectorConfig::SparseConfig(config))
+    });
+    dense.chain(sparse).map(request).collect()
+}
+
 /// The request that builds an index or replaces the one that the field has, and waits for it.
 pub fn create_field_index(name: &str, field: &str, index: &PayloadIndex) -> pb::CreateFieldIndexCollection {
     pb::CreateFieldIndexCollection {
@@ -500,14 +534,7 @@ fn pb_vectors(vectors: &BTreeMap<String, VectorParams>) -> Option<pb::VectorsCon
 fn pb_vector_params(params: &VectorParams) -> pb::VectorParams {
     pb::VectorParams {
         size: params.size.unwrap_or_default(),
-        distance: match params.distance {
-            None => pb::Distance::UnknownDistance,
-            Some(Distance::Cosine) => pb::Distance::Cosine,
-            Some(Distance::Euclid) => pb::Distance::Euclid,
-            Some(Distance::Dot) => pb::Distance::Dot,
-            Some(Distance::Manhattan) => pb::Distance::Manhattan,
-        }
-        .into(),
+        distance: pb_distance(params.distance),
         hnsw_config: params.hnsw_config.as_ref().map(pb_hnsw),
         quantization_config: params.quantization_config.as_ref().and_then(pb_quantization),
         on_disk: params.on_disk,
@@ -544,6 +571,17 @@ fn pb_sparse_vectors(vectors: &BTreeMap<String, SparseVectorParams>) -> Option<p
     (!vectors.is_empty()).then(|| pb::SparseVectorConfig {
         map: vectors.iter().map(|(name, p)| (name.clone(), params(p))).collect(),
     })
+}
+
+fn pb_distance(distance: Option<Distance>) -> i32 {
+    match distance {
+        None => pb::Distance::UnknownDistance,
+        Some(Distance::Cosine) => pb::Distance::Cosine,
+        Some(Distance::Euclid) => pb::Distance::Euclid,
+        Some(Distance::Dot) => pb::Distance::Dot,
+        Some(Distance::Manhattan) => pb::Distance::Manhattan,
+    }
+    .into()
 }
 
 fn pb_datatype(datatype: Datatype) -> i32 {

@@ -3,7 +3,9 @@
 mod client;
 mod convert;
 pub mod fault;
+mod fill;
 mod perform;
+pub mod points;
 mod rest;
 mod snapshot;
 

@@ -5,6 +5,7 @@ use super::convert;
 use super::fault::{Fault, Kind};
 use crate::collection::{Action, Schema, Stamp, Step, compare};
 use crate::error::{Error, ExitCode, Result};
+use crate::progress::Meter;
 use crate::timeline::Undeclared;
 use qdrant_client::qdrant as pb;
 use std::time::Duration;
@@ -80,7 +81,62 @@ impl Client {
                     false => Ok(()),
                 }
             }
+            Action::CreateVector { schema, .. } => self.create_vectors(step, schema).await,
+            Action::Fill { fills, from } => {
+                self.fill(name, fills, from.as_ref(), &Meter::default(), async |_| Ok(())).await
+            }
+            Action::DeleteVector { vector } => self.delete_vector(step, vector).await,
             Action::Stamp { stamp } => self.stamp(step, stamp).await,
+        }
+    }
+
+    /// A new vector is created with what its points must know; the rest follows as an update.
+    async fn create_vectors(&self, step: &Step, schema: &Schema) -> Result<()> {
+        let at = |fault: Fault| self.error(fault).at(step);
+        for request in convert::create_vector_names(&step.collection, schema) {
+            let reply = self
+                .patiently(async || {
+                    Ok(self.points().create_vector_name(within(UPDATE, request.clone())).await?.into_inner())
+                })
+                .await
+                .map_err(at)?;
+            self.await_build(step, reply).await?;
+        }
+        self.update(convert::update_collection(&step.collection, schema)).await.map_err(at)?;
+        self.read_back(step, schema).await
+    }
+
+    /// Irreversible, so that a snapshot comes first.
+    async fn delete_vector(&self, step: &Step, vector: &str) -> Result<()> {
+        let has = |schema: &Schema| {
+            schema.vectors.contains_key(vector) || schema.sparse_vectors.contains_key(vector)
+        };
+        if !has(&self.existing(step).await?.schema) {
+            return Ok(());
+        }
+        let snapshot = self.create_snapshot(&step.collection).await.map_err(|error| error.at(step))?;
+        tracing::info!(
+            snapshot = snapshot.name,
+            "Took a snapshot of {} before deleting its vector {vector}",
+            step.collection
+        );
+        let request = pb::DeleteVectorNameRequest {
+            collection_name: step.collection.clone(),
+            wait: Some(true),
+            vector_name: vector.to_owned(),
+            timeout: None,
+            ordering: None,
+        };
+        let reply = self
+            .patiently(async || {
+                Ok(self.points().delete_vector_name(within(UPDATE, request.clone())).await?.into_inner())
+            })
+            .await
+            .map_err(|fault| self.error(fault).at(step))?;
+        self.await_build(step, reply).await?;
+        match has(&self.existing(step).await?.schema) {
+            true => Err(not_taken(step, &["the vector is still there".into()])),
+            false => Ok(()),
         }
     }
 

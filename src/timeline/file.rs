@@ -242,7 +242,7 @@ fn version(number: Number, files: Files, variables: Variables) -> Result<Version
 mod tests {
     use super::*;
     use crate::error::{Error, ExitCode};
-    use crate::timeline::{Archive, Check, Fill, FillSource};
+    use crate::timeline::{Archive, Check, Fill, FillSource, FillWhat};
     use std::path::PathBuf;
 
     const SETTINGS_TEXT: &str = "application = 'bot'";
@@ -385,11 +385,13 @@ mod tests {
         assert!(collections[0].is_pattern() && !collections[1].is_pattern());
         assert!(collections[0].undeclared.drop_vectors && !collections[0].undeclared.drop_payload_indexes);
         assert!(collections[0].schema != collections[1].schema);
+        let fill =
+            |name: &str, from| Fill { matching: None, what: FillWhat::Vector { name: name.into(), from } };
         assert_eq!(
             version.fills,
             [
-                Fill { vector: "semantic".into(), from: FillSource::Vector("content".into()) },
-                Fill { vector: "emotion".into(), from: FillSource::Payload("embedding".into()) },
+                fill("semantic", FillSource::Vector("content".into())),
+                fill("emotion", FillSource::Payload("embedding".into())),
             ]
         );
         assert_eq!(version.proof.as_deref(), Some("select '${NAME}'"), "SQL is taken as it is");

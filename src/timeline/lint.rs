@@ -124,14 +124,10 @@ fn declarations(timeline: &Timeline, version: &Version) -> Vec<Finding> {
         }
     }
     let declared = timeline.collections_at(version.number);
-    for fill in &version.fills {
-        if !declared.iter().any(|collection| collection.schema.vectors.contains_key(&fill.vector)) {
-            error(
-                &["fill"],
-                format!("[[fill]] names the vector `{}`, which no collection declares", fill.vector),
-                "declare it in [collection.vectors], or remove the fill".into(),
-            );
-        }
+    let earlier = timeline.versions.iter().filter(|earlier| earlier.number < version.number);
+    let earlier: Vec<_> = earlier.flat_map(|earlier| earlier.collections.iter().flatten()).collect();
+    for found in collection::fill_contradictions(&version.fills, declared, &earlier) {
+        error(&["fill"], format!("[[fill]]: {}", found.message), found.remedy.into());
     }
     for declaration in version.collections.iter().flatten() {
         for found in collection::contradictions(declaration) {
@@ -801,7 +797,7 @@ mod tests {
             &[("2_b.toml", "[[collection]]\nmatch = 'a'")],
             &[(
                 "2_b.toml",
-                "[[fill]]\nvector = 'a'\nfrom = { vector = 'b' }\n[[collection]]\nmatch = 'm'\nvectors.a.size = 1",
+                "[[fill]]\nvector = 'a'\nfrom = { payload = 'b' }\n[[collection]]\nmatch = 'm'\nvectors.a.size = 1",
             )],
             &[(
                 "2_b.toml",

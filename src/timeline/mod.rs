@@ -4,12 +4,14 @@ pub mod checksum;
 mod declaration;
 mod error;
 pub mod file;
+mod fill;
 pub mod lint;
 pub mod sql;
 
 pub use checksum::{CHECKSUM_ALGORITHM, Checksums};
 pub use error::{Problem, TimelineError};
 pub use file::load;
+pub use fill::{Fill, FillSource, FillWhat};
 
 use crate::collection::Schema;
 use serde::Deserialize;
@@ -113,25 +115,6 @@ pub struct CollectionDeclaration {
 pub struct Undeclared {
     pub drop_vectors: bool,
     pub drop_payload_indexes: bool,
-}
-
-/// `[[fill]]`: data work of a version, where the value is missing.
-#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct Fill {
-    /// The vector name to fill.
-    pub vector: String,
-    pub from: FillSource,
-}
-
-/// Where a fill takes its values.
-#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
-#[serde(rename_all = "lowercase")]
-pub enum FillSource {
-    /// Another vector of the same point.
-    Vector(String),
-    /// A payload value that is an array of numbers.
-    Payload(String),
 }
 
 /// `[[archive]]`: rows that a version updates or deletes.

@@ -1,0 +1,260 @@
+//! Fills in place: page by page in the order of ids, only what a point lacks, and proven by another look at all points.
+
+use super::client::Client;
+use super::convert;
+use super::points::{Selection, page_limit, path, pb_id, pb_vectors};
+use crate::collection::{Difference, Due, Observed, Point, PointId, Refusals, fillable, touched, transform};
+use crate::error::{Error, ExitCode, Result};
+use crate::progress::{Meter, Unit};
+use qdrant_client::qdrant as pb;
+use qdrant_client::qdrant::points_update_operation::{DeletePayload, Operation, SetPayload, UpdateVectors};
+use serde_json::{Map, Value};
+use std::collections::{BTreeMap, BTreeSet};
+use std::time::{Duration, Instant};
+
+/// Points of the largest page.
+const PAGE: u32 = 256;
+
+/// Bytes that a page should have, about.
+const BYTES: usize = 4 << 20;
+
+/// Between two notes of how far a fill has come.
+const NOTE: Duration = Duration::from_secs(1);
+
+/// How often all points are looked at until none is left.
+const PASSES: u32 = 3;
+
+/// How a fill reads and writes one collection.
+struct Plan<'a> {
+    collection: &'a str,
+    due: &'a [Due],
+    vectors: Selection,
+    payload: Selection,
+    /// Vectors that the collection has; what a fill makes for a later one in between is not written.
+    names: BTreeSet<String>,
+    limit: u32,
+    total: u64,
+}
+
+impl Client {
+    /// How many points of a collection a fill would change; changes none.
+    ///
+    /// # Errors
+    /// Points that cannot be filled, a source that the collection lacks, and a strict mode that forbids it.
+    pub async fn unfilled(&self, collection: &str, due: &[Due], meter: &Meter) -> Result<u64> {
+        let plan = self.fill_plan(collection, due).await?;
+        self.look(&plan, None, meter).await
+    }
+
+    /// Fills a collection in place and proves it. Every point is looked at first, so that one which cannot be filled
+    /// stops the fill before its first write. `from` is where an earlier run stopped, as `note` was told: a point before
+    /// which everything is written.
+    ///
+    /// # Errors
+    /// As [`Client::unfilled`], those of `note`, and a writer that keeps adding points without what is filled.
+    pub async fn fill(
+        &self,
+        collection: &str,
+        due: &[Due],
+        from: Option<&PointId>,
+        meter: &Meter,
+        mut note: impl AsyncFnMut(&PointId) -> Result<()>,
+    ) -> Result<()> {
+        let plan = self.fill_plan(collection, due).await?;
+        let mut from = from.cloned();
+        let mut left = self.look(&plan, from.as_ref(), meter).await?;
+        for _ in 0..PASSES {
+            if left > 0 {
+                self.write_pass(&plan, from.take(), meter, &mut note).await?;
+            }
+            left = self.look(&plan, None, meter).await?;
+            if left == 0 {
+                meter.end();
+                return Ok(());
+            }
+        }
+        Err(Error::new(
+            ExitCode::Refused,
+            format!(
+                "{} of collection {collection} lack what was just filled",
+                crate::run::count(left as usize, "point")
+            ),
+        )
+        .expected("a collection that nobody writes to while it is filled")
+        .remedy("stop the application that writes to it, then start again"))
+    }
+
+    async fn fill_plan<'a>(&self, collection: &'a str, due: &'a [Due]) -> Result<Plan<'a>> {
+        let observed = self.inspect(collection).await?.ok_or_else(|| {
+            Error::new(ExitCode::StepFailed, format!("collection {collection} is gone"))
+                .remedy("find out what deletes collections on this server while tandem runs")
+        })?;
+        fillable(collection, due, &observed)?;
+        let (vectors, keys) = touched(due);
+        let schema = &observed.schema;
+        let names: BTreeSet<String> =
+            schema.vectors.keys().chain(schema.sparse_vectors.keys()).cloned().collect();
+        let selected = vectors.into_iter().filter(|name| names.contains(*name));
+        Ok(Plan {
+            collection,
+            due,
+            vectors: Selection::Only(selected.map(str::to_owned).collect()),
+            payload: Selection::Only(keys.into_iter().map(str::to_owned).collect()),
+            names,
+            limit: limit(collection, &observed)?,
+            total: self.count_points(collection).await?,
+        })
+    }
+
+    /// Counts what is left to write from a point on.
+    async fn look(&self, plan: &Plan<'_>, from: Option<&PointId>, meter: &Meter) -> Result<u64> {
+        meter.begin("check fill", Some(plan.collection), Unit::Points, 0, Some(plan.total));
+        let (mut left, mut refusals, mut from, mut limit) =
+            (0, Refusals::default(), from.cloned(), plan.limit);
+        loop {
+            let (points, next) = self.page(plan, from.as_ref(), &mut limit).await?;
+            meter.add(points.len() as u64);
+            let mut filled = points.clone();
+            refusals.add(transform(plan.due, &mut filled).await?);
+            left += plan.differences(&points, &filled).count() as u64;
+            match next {
+                Some(next) => from = Some(next),
+                None => break,
+            }
+        }
+        refusals.check(plan.collection)?;
+        Ok(left)
+    }
+
+    async fn write_pass(
+        &self,
+        plan: &Plan<'_>,
+        from: Option<PointId>,
+        meter: &Meter,
+        note: &mut impl AsyncFnMut(&PointId) -> Result<()>,
+    ) -> Result<()> {
+        meter.begin("fill", Some(plan.collection), Unit::Points, 0, Some(plan.total));
+        let (mut from, mut limit, mut noted) = (from, plan.limit, Instant::now());
+        loop {
+            let (points, next) = self.page(plan, from.as_ref(), &mut limit).await?;
+            let mut filled = points.clone();
+            let refused = transform(plan.due, &mut filled).await?;
+            if !refused.is_empty() {
+                let mut refusals = Refusals::default();
+                refusals.add(refused);
+                refusals.check(plan.collection)?;
+            }
+            let operations = operations(plan.differences(&points, &filled));
+            if !operations.is_empty() {
+                self.write(plan.collection, operations).await?;
+            }
+            meter.add(points.len() as u64);
+            let Some(next) = next else { return Ok(()) };
+            if noted.elapsed() >= NOTE {
+                note(&next).await?;
+                noted = Instant::now();
+            }
+            from = Some(next);
+        }
+    }
+
+    /// A page whose size follows the bytes of its points.
+    async fn page(
+        &self,
+        plan: &Plan<'_>,
+        from: Option<&PointId>,
+        limit: &mut u32,
+    ) -> Result<(Vec<Point>, Option<PointId>)> {
+        let page = self.scroll(plan.collection, from, *limit, &plan.vectors, &plan.payload).await?;
+        let bytes: usize = page.points.iter().map(Point::bytes).sum();
+        if bytes > BYTES {
+            *limit = (*limit / 2).max(1);
+        } else if bytes < BYTES / 4 {
+            *limit = (*limit * 2).min(plan.limit);
+        }
+        Ok((page.points, page.next))
+    }
+}
+
+impl Plan<'_> {
+    /// What has to be written, by point.
+    fn differences<'p>(
+        &'p self,
+        before: &'p [Point],
+        after: &'p [Point],
+    ) -> impl Iterator<Item = (&'p PointId, Difference)> {
+        before.iter().zip(after).filter_map(|(before, after)| {
+            let mut difference = Difference::between(before, after);
+            difference.vectors.retain(|name, _| self.names.contains(name));
+            (!difference.is_empty()).then_some((&before.id, difference))
+        })
+    }
+}
+
+/// Points a page may have. Batches of writes are as large, and a strict mode bounds both.
+fn limit(collection: &str, observed: &Observed) -> Result<u32> {
+    let strict = observed.schema.strict_mode_config.as_ref();
+    let writes = strict
+        .filter(|strict| strict.enabled == Some(true))
+        .and_then(|strict| strict.upsert_max_batchsize)
+        .map_or(PAGE, |most| most.try_into().unwrap_or(PAGE));
+    match page_limit(strict, PAGE).min(writes) {
+        0 => Err(Error::new(
+            ExitCode::Refused,
+            format!("the strict mode of collection {collection} forbids to read or to write any point"),
+        )
+        .expected("strict_mode_config with max_query_limit and upsert_max_batchsize above 0, or without them")
+        .remedy("lift the limit, or declare a wider one in the version that fills")),
+        limit => Ok(limit),
+    }
+}
+
+/// One request's operations: vectors point by point, equal payloads together, and what is removed last, so that a
+/// renamed value is always there under one of its names.
+fn operations<'p>(
+    differences: impl Iterator<Item = (&'p PointId, Difference)>,
+) -> Vec<pb::PointsUpdateOperation> {
+    let mut vectors = Vec::new();
+    let mut set: BTreeMap<String, (Map<String, Value>, Vec<pb::PointId>)> = BTreeMap::new();
+    let mut removed: BTreeMap<Vec<String>, Vec<pb::PointId>> = BTreeMap::new();
+    for (id, difference) in differences {
+        let id = pb_id(id);
+        if !difference.vectors.is_empty() {
+            vectors.push(pb::PointVectors {
+                id: Some(id.clone()),
+                vectors: Some(pb_vectors(difference.vectors)),
+            });
+        }
+        if !difference.removed.is_empty() {
+            removed.entry(difference.removed).or_default().push(id.clone());
+        }
+        if !difference.set.is_empty() {
+            let text = Value::Object(difference.set.clone()).to_string();
+            set.entry(text).or_insert_with(|| (difference.set, Vec::new())).1.push(id);
+        }
+    }
+    let selector = |ids| pb::PointsSelector {
+        points_selector_one_of: Some(pb::points_selector::PointsSelectorOneOf::Points(pb::PointsIdsList {
+            ids,
+        })),
+    };
+    let mut operations = Vec::new();
+    if !vectors.is_empty() {
+        operations.push(Operation::UpdateVectors(UpdateVectors { points: vectors, ..Default::default() }));
+    }
+    operations.extend(set.into_values().map(|(payload, ids)| {
+        Operation::SetPayload(SetPayload {
+            payload: payload.iter().map(|(key, value)| (key.clone(), convert::pb_value(value))).collect(),
+            points_selector: Some(selector(ids)),
+            ..Default::default()
+        })
+    }));
+    operations.extend(removed.into_iter().map(|(keys, ids)| {
+        Operation::DeletePayload(DeletePayload {
+            keys: keys.iter().map(|key| path(key)).collect(),
+            points_selector: Some(selector(ids)),
+            ..Default::default()
+        })
+    }));
+    operations.into_iter().map(|operation| pb::PointsUpdateOperation { operation: Some(operation) }).collect()
+}
