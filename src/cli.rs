@@ -20,7 +20,8 @@ Settings: defaults < file (--config) < environment < flags.
                QDRANT_API_KEY, QDRANT_TLS. tandem speaks gRPC: where only the REST port 6333 is named, it uses 6334.
                Snapshots are downloaded and restored through the REST port: QDRANT_PORT, else the one below gRPC's
   tandem       TANDEM_MIGRATIONS, TANDEM_TIMEOUT, TANDEM_LOCK_TIMEOUT, TANDEM_LOG_FORMAT, TANDEM_LOG_LEVEL,
-               TANDEM_ALL_COLLECTIONS, TANDEM_INSTALL_BESIDE, TANDEM_MISSING_DATABASE (fail, wait, create),
+               TANDEM_ALL_COLLECTIONS, TANDEM_INSTALL_BESIDE, TANDEM_COMPLETE (auto, plan, never),
+               TANDEM_MISSING_DATABASE (fail, wait, create),
                TANDEM_AUTH_GRACE, TANDEM_CONFIG,
                TANDEM_ON_REFUSAL (exit; hold = run stays up after a failure and looks again every 30 s),
                TANDEM_PROBE (:9090 = until CMD takes over, run answers /livez with 200 and the rest with 503)
@@ -138,6 +139,10 @@ pub struct Flags {
     /// [TANDEM_INSTALL_BESIDE]
     #[arg(long, global = true)]
     pub install_beside: bool,
+    /// What to do about missing objects that can be added: auto, plan (show them and refuse) or never
+    /// [TANDEM_COMPLETE, default auto]
+    #[arg(long, global = true, value_name = "HOW")]
+    pub complete: Option<String>,
     /// Settings in TOML [TANDEM_CONFIG]
     #[arg(long, global = true, value_name = "FILE")]
     pub config: Option<String>,

@@ -281,6 +281,7 @@ fn subject<'a>(
         exclude,
         all_collections: settings.all_collections,
         install_beside: settings.install_beside,
+        complete: settings.complete,
         adopt,
     }
 }

@@ -11,6 +11,7 @@ pub use source::Environment;
 
 use crate::cli::Flags;
 use crate::error::{Error, ExitCode, Result};
+use crate::inspect::Complete;
 use crate::secret::Secret;
 use source::{Sources, Value};
 use std::fmt::Write;
@@ -29,9 +30,10 @@ pub const OWN_SECRETS: [&str; 4] = [
 ];
 
 /// The keys of a settings file.
-const FILE_KEYS: [&str; 29] = [
+const FILE_KEYS: [&str; 30] = [
     "all_collections",
     "auth_grace",
+    "complete",
     "install_beside",
     "lock_timeout",
     "log_format",
@@ -80,6 +82,8 @@ pub struct Settings {
     pub all_collections: bool,
     /// Whether a first installation may stand beside objects that nothing explains.
     pub install_beside: bool,
+    /// What is done about objects that are missing and can be added.
+    pub complete: Complete,
     pub missing_database: MissingDatabase,
     /// How long rejected credentials are tried again; zero fails at once.
     pub auth_grace: Duration,
@@ -262,6 +266,7 @@ pub fn resolve_with(
         own(all, "--all-collections", "TANDEM_ALL_COLLECTIONS", "all_collections", "false")?;
     let beside = flags.install_beside.then_some("true");
     let install_beside = own(beside, "--install-beside", "TANDEM_INSTALL_BESIDE", "install_beside", "false")?;
+    let complete = own(flags.complete.as_deref(), "--complete", "TANDEM_COMPLETE", "complete", "auto")?;
     let missing_database = own(None, "", "TANDEM_MISSING_DATABASE", "missing_database", "fail")?;
     let auth_grace = own(None, "", "TANDEM_AUTH_GRACE", "auth_grace", "0s")?;
     let on_refusal = own(None, "", "TANDEM_ON_REFUSAL", "on_refusal", "exit")?;
@@ -296,6 +301,10 @@ pub fn resolve_with(
         probe: probe_address(&probe)?,
         all_collections: boolean(&all_collections)?,
         install_beside: boolean(&install_beside)?,
+        complete: choose(
+            &complete,
+            &[("auto", Complete::Auto), ("plan", Complete::Plan), ("never", Complete::Never)],
+        )?,
         missing_database: choose(
             &missing_database,
             &[

@@ -1,15 +1,19 @@
 //! Reading both stores, without a lock and without a write, until there is a verdict and a plan.
 
+use crate::adoption::Foreign;
+use crate::catalog::render::complete;
 use crate::catalog::{Catalog, Expected};
 use crate::collection::{self, Observed, Role, ServerVersion, Stamp};
 use crate::error::{Error, ExitCode, Result};
 use crate::ledger::{self, Ledger, Standing};
 use crate::plan::{self, CollectionPlan, Plan};
+use crate::postgres::adoption as foreign;
 use crate::postgres::detector;
 use crate::postgres::introspect::{self, Exclude};
 use crate::postgres::session::{Session, begin_read_only, cell, search_path};
 use crate::postgres::store::{Fast, Store};
 use crate::qdrant;
+use crate::repair::{self, Action, Obstacle};
 use crate::timeline::{CHECKSUM_ALGORITHM, CollectionDeclaration, Number, Timeline, Version};
 use crate::verdict::{self, Seen};
 use std::collections::BTreeMap;
@@ -31,8 +35,22 @@ pub struct Subject<'a> {
     pub all_collections: bool,
     /// A first installation may go beside objects that nobody explains.
     pub install_beside: bool,
+    /// What is done about objects that are missing and can be added.
+    pub complete: Complete,
     /// The operator resolves skewed collections: their stamps and their loss are not held against them.
     pub adopt: bool,
+}
+
+/// What is done about objects that are missing and can be added from the expected catalog.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Complete {
+    /// They are added.
+    #[default]
+    Auto,
+    /// The statements are shown, and a start refuses.
+    Plan,
+    /// A start refuses.
+    Never,
 }
 
 /// One managed collection as it was found.
@@ -57,6 +75,12 @@ pub struct Inspection<'a> {
     pub verdict: verdict::Postgres,
     pub ledger: Option<Ledger>,
     pub catalog: Catalog,
+    /// The ledgers of other tools.
+    pub foreign: Vec<Foreign>,
+    /// What is in the way of the versions to come.
+    pub obstacles: Vec<Obstacle>,
+    /// The statements that complete what is missing, before any version is run.
+    pub completing: Vec<String>,
     /// The change detector, from the snapshot that the catalog was read in.
     pub detector: String,
     pub survey: Survey<'a>,
@@ -147,7 +171,41 @@ pub async fn inspect<'a>(
     let verdict = verdict::postgres(timeline, expected, &seen, standing);
     let survey =
         survey(stores.qdrant.as_ref(), timeline.collections_at(head), subject.all_collections).await?;
-    Ok(Inspection { verdict, ledger: seen.ledger, catalog: seen.catalog, detector, survey })
+    let (obstacles, completing) = ahead_of(&verdict, &seen, timeline, expected);
+    let Seen { ledger, catalog, foreign, .. } = seen;
+    Ok(Inspection { verdict, ledger, catalog, foreign, obstacles, completing, detector, survey })
+}
+
+/// What stands in the way of the pending versions, and what completing will have to say.
+fn ahead_of(
+    verdict: &verdict::Postgres,
+    seen: &Seen,
+    timeline: &Timeline,
+    expected: &Expected,
+) -> (Vec<Obstacle>, Vec<String>) {
+    let at = match verdict {
+        verdict::Postgres::Versioned { at, .. }
+        | verdict::Postgres::Legacy { at, .. }
+        | verdict::Postgres::Adopted { at, .. }
+        | verdict::Postgres::Stale { proven: Some(at), .. } => *at,
+        verdict::Postgres::Partial { repair, .. } => repair.at,
+        _ => return Default::default(),
+    };
+    let mut coming: Vec<Number> = timeline.versions.iter().map(|v| v.number).filter(|n| *n > at).collect();
+    let mut completing = Vec::new();
+    if let verdict::Postgres::Partial { repair, .. } = verdict {
+        coming.extend(repair.with(Action::Run));
+        let missing = repair.with(Action::Complete).flat_map(|number| {
+            complete(&seen.catalog, &repair::wanted(number, &seen.catalog, expected, &repair.actions))
+                .statements
+        });
+        completing.extend(missing.map(|statement| statement.sql));
+        if repair.with(Action::Run).next().is_none() {
+            let whole = complete(&seen.catalog, &repair::required(at, &seen.catalog, expected)).statements;
+            completing = whole.into_iter().map(|statement| statement.sql).collect();
+        }
+    }
+    (repair::in_the_way(&seen.catalog, expected, &coming), completing)
 }
 
 async fn read(session: &mut Session, subject: &Subject<'_>, expected: &Expected) -> Result<(Seen, String)> {
@@ -163,15 +221,19 @@ async fn read(session: &mut Session, subject: &Subject<'_>, expected: &Expected)
     let detector = cell(&rows, 0, 0)?;
     let catalog =
         introspect::introspect(session.connection(), &timeline.settings.schemas, subject.exclude).await?;
+    let foreign = foreign::read(session, &timeline.settings).await?;
     let mut proofs = BTreeMap::new();
-    if ledger.is_none() && !catalog.objects.is_empty() {
+    let at = ledger.as_ref().map_or(0, Ledger::at);
+    let difference = expected.compare(&catalog, at);
+    let proven = at > 0 && difference.is_proof() && difference.extra.is_empty();
+    if !proven && !catalog.objects.is_empty() {
         for version in timeline.versions.iter().filter(|v| expected.index.version(v.number).is_some()) {
             if let Some(proof) = &version.proof {
                 proofs.insert(version.number, ask(session, version, proof).await?);
             }
         }
     }
-    Ok((Seen { catalog, ledger, proofs, others }, detector))
+    Ok((Seen { catalog, ledger, proofs, others, foreign }, detector))
 }
 
 /// A proof on a database that may lack the tables it reads: an error of the server means that it does not hold, unless it
@@ -209,6 +271,12 @@ impl<'a> Inspection<'a> {
     /// The plan for what was found, or the refusal.
     pub fn plan(&self, subject: &Subject<'_>) -> Result<Plan> {
         let mut plan = plan::postgres(subject.timeline, &self.verdict, subject.install_beside)?;
+        plan::unblocked(&plan, &self.obstacles)?;
+        plan.create_ledger &= self.ledger.is_none();
+        plan.complete.clone_from(&self.completing);
+        if subject.complete == Complete::Never && !plan.complete.is_empty() {
+            return Err(plan::incomplete(&plan, &[]));
+        }
         let names: Vec<&str> = self.survey.found.iter().map(|f| f.name.as_str()).collect();
         if let Some(ledger) = &self.ledger {
             plan.resume = ledger

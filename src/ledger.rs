@@ -14,6 +14,10 @@ pub enum Origin {
     Applied,
     /// Proven to be there and recorded without running anything.
     Stamped,
+    /// Some of it was there; the rest was added from the expected catalog.
+    Completed,
+    /// As stamped, where another tool's ledger was found beside it.
+    Adopted,
 }
 
 impl Origin {
@@ -22,6 +26,8 @@ impl Origin {
         match self {
             Self::Applied => "applied",
             Self::Stamped => "stamped",
+            Self::Completed => "completed",
+            Self::Adopted => "adopted",
         }
     }
 }

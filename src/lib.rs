@@ -5,6 +5,7 @@
 //! `catalog`, `collection`, `verdict` and `plan` are pure; only `postgres`, `qdrant`, `wait`, `run` and their
 //! neighbours touch the world.
 
+pub mod adoption;
 pub mod catalog;
 pub mod cli;
 pub mod collection;
@@ -21,6 +22,7 @@ pub mod probe;
 pub mod progress;
 pub mod qdrant;
 pub mod record;
+pub mod repair;
 pub mod report;
 pub mod run;
 pub mod secret;

@@ -3,6 +3,7 @@
 use crate::collection::Step;
 use crate::error::{Error, ExitCode};
 use crate::ledger::{Divergence, OpenRun};
+use crate::repair::{Action, Obstacle};
 use crate::timeline::{Number, Timeline};
 use crate::verdict::{Nearest, Postgres};
 use serde::Serialize;
@@ -20,6 +21,15 @@ pub struct Plan {
     pub stamp: Vec<Number>,
     /// Versions whose SQL will run.
     pub apply: Vec<Number>,
+    /// Versions whose rows the ledger loses: the catalog does not have them.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub forget: Vec<Number>,
+    /// What is done in one transaction before anything else, where a database is at no version as a whole.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub repair: Vec<(Number, Action)>,
+    /// The statements that complete what is missing, as far as they are known before versions are run.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub complete: Vec<String>,
     /// Versions whose raw checksum is renewed: the file changed, its tokens did not.
     pub heal: Vec<Number>,
     /// What each managed collection needs.
@@ -53,6 +63,16 @@ impl Plan {
         !self.postgres_is_empty() || self.collections.iter().any(|c| c.publish)
     }
 
+    /// Will the SQL of this version run?
+    pub fn runs(&self, version: Number) -> bool {
+        self.apply.contains(&version) || self.runs_in_repair(version)
+    }
+
+    /// Will it run in the one transaction of a repair?
+    pub fn runs_in_repair(&self, version: Number) -> bool {
+        self.repair.contains(&(version, Action::Run))
+    }
+
     /// Something will change in Qdrant.
     pub fn has_steps(&self) -> bool {
         self.collections.iter().any(|c| !c.steps.is_empty())
@@ -60,7 +80,9 @@ impl Plan {
 
     /// Nothing to do in Postgres.
     pub fn postgres_is_empty(&self) -> bool {
-        !self.create_ledger && self.stamp.is_empty() && self.apply.is_empty() && self.heal.is_empty()
+        !self.create_ledger
+            && [&self.stamp, &self.apply, &self.heal, &self.forget].into_iter().all(Vec::is_empty)
+            && self.repair.is_empty()
     }
 }
 
@@ -87,7 +109,7 @@ pub fn postgres(timeline: &Timeline, verdict: &Postgres, install_beside: bool) -
             plan.apply = after(*at);
             plan.heal.clone_from(cosmetic);
         }
-        Postgres::Legacy { at, .. } => {
+        Postgres::Legacy { at, .. } | Postgres::Adopted { at, .. } => {
             plan.create_ledger = true;
             plan.stamp = through(*at);
             plan.apply = after(*at);
@@ -109,12 +131,23 @@ pub fn postgres(timeline: &Timeline, verdict: &Postgres, install_beside: bool) -
             plan.ahead = true;
             plan.target = *at;
         }
-        Postgres::Stale { claimed, proven, difference } => {
-            let expected = format!("the catalog of version {claimed}: {difference}");
-            return Err(refusal(&plan).expected(expected).remedy(match proven {
-                Some(at) => format!("the catalog is that of version {at}: restore what is missing, or the ledger rows above {at} are wrong"),
-                None => "restore what is missing or changed, from a backup or by hand, then start again".into(),
-            }));
+        Postgres::Stale { claimed, proven: None, difference } => {
+            return Err(refusal(&plan)
+                .expected(format!("the catalog of version {claimed}: {}", difference.outline()))
+                .remedy("restore a backup; or, if this database is to begin anew, give it an empty ledger as well"));
+        }
+        Postgres::Stale { claimed, proven: Some(at), .. } => {
+            plan.stamp = through(*at).into_iter().filter(|number| number > claimed).collect();
+            plan.forget = through(*claimed).into_iter().filter(|number| number > at).collect();
+            plan.apply = after(*at);
+        }
+        Postgres::Partial { repair, .. } => {
+            if let Some(first) = repair.obstacles.first() {
+                return Err(blocked(refusal(&plan), first, &repair.obstacles[1..]));
+            }
+            plan.create_ledger = true;
+            plan.repair.clone_from(&repair.actions);
+            plan.apply = after(repair.at);
         }
         Postgres::Diverged(divergence) => {
             return Err(Error::new(ExitCode::BadTimeline, divergence.to_string())
@@ -140,6 +173,40 @@ pub fn postgres(timeline: &Timeline, verdict: &Postgres, install_beside: bool) -
     Ok(plan)
 }
 
+/// A refusal that names what is in the way, and the way out.
+fn blocked(error: Error, first: &Obstacle, others: &[Obstacle]) -> Error {
+    const SHOWN: usize = 9;
+    let mut found = first.found.clone();
+    for other in others.iter().take(SHOWN) {
+        found.push('\n');
+        found.push_str(&other.found);
+    }
+    if others.len() > SHOWN {
+        found.push_str(&format!("\nand {} more", others.len() - SHOWN));
+    }
+    error.expected(format!("nothing in the way of the versions:\n{found}")).remedy(first.remedy.clone())
+}
+
+/// Refuses what stands in the way of the versions to come, before anything is done.
+pub fn unblocked(plan: &Plan, obstacles: &[Obstacle]) -> Result<(), Error> {
+    match obstacles {
+        [] => Ok(()),
+        [first, others @ ..] => Err(blocked(refusal(plan), first, others)),
+    }
+}
+
+/// The refusal where objects are missing and may not be added.
+pub fn incomplete(plan: &Plan, statements: &[String]) -> Error {
+    let mut expected =
+        format!("a database that lacks nothing; completing it takes {} statements", plan.complete.len());
+    if !statements.is_empty() {
+        expected.push_str(&format!(":\n{};", statements.join(";\n")));
+    }
+    refusal(plan)
+        .expected(expected)
+        .remedy("let tandem add what is missing: --complete=auto (tandem plan shows the statements)")
+}
+
 fn refusal(plan: &Plan) -> Error {
     Error::new(ExitCode::Refused, format!("Postgres is {}", plan.postgres))
 }
@@ -148,7 +215,10 @@ fn foreign_expectation(nearest: Option<&Nearest>, timeline: &Timeline) -> String
     match nearest {
         Some(n) => format!(
             "version {} ({}) comes nearest, with {} objects alike: {}",
-            n.number, n.name, n.matched, n.difference
+            n.number,
+            n.name,
+            n.matched,
+            n.difference.outline()
         ),
         None => format!("an empty database, or one of {}", timeline.settings.application),
     }
@@ -175,6 +245,42 @@ pub fn describe(verdict: &Postgres, timeline: &Timeline) -> String {
         }
         Postgres::Legacy { at, compared, extras: own } => {
             format!("legacy: no ledger; {compared} objects compared, all as in {}{}", name(*at), extras(own))
+        }
+        Postgres::Adopted { at, compared, extras: own, claimed, evidence } => {
+            let verdict = match claimed {
+                Some(claimed) if claimed != at => "stale stamp",
+                _ => "adopted",
+            };
+            format!(
+                "{verdict}: {}; {compared} objects compared, all as in {}{}",
+                evidence.join("; "),
+                name(*at),
+                extras(own)
+            )
+        }
+        Postgres::Partial { repair, evidence, .. } => {
+            let evidence = if evidence.is_empty() { "no ledger".to_owned() } else { evidence.join("; ") };
+            let mut text =
+                format!("partial: {evidence}; {} objects are as in {}", repair.matched, name(repair.at));
+            let list = |verb: &str, numbers: Vec<Number>| match numbers.as_slice() {
+                [] => String::new(),
+                numbers => {
+                    let numbers: Vec<String> = numbers.iter().map(ToString::to_string).collect();
+                    format!("; {verb} {}", numbers.join(", "))
+                }
+            };
+            match repair.missing.as_slice() {
+                [] => {}
+                missing => {
+                    let shown: Vec<String> = missing.iter().take(5).map(ToString::to_string).collect();
+                    let more = if missing.len() > 5 { " and more" } else { "" };
+                    text.push_str(&format!("; {} missing: {}{more}", missing.len(), shown.join(", ")));
+                }
+            }
+            text.push_str(&list("to be run:", repair.with(Action::Run).collect()));
+            text.push_str(&list("to be completed:", repair.with(Action::Complete).collect()));
+            text.push_str(&extras(&repair.extras));
+            text
         }
         Postgres::Ahead { at, unknown, .. } => format!(
             "ahead: the ledger is at version {at} and names {} version{} that this image does not have",

@@ -3,18 +3,20 @@
 use crate::catalog::Expected;
 use crate::collection::{self, Action, PointId, Step};
 use crate::error::{Error, ExitCode, Result};
-use crate::inspect::{self, Inspection, Stores, Subject};
+use crate::inspect::{self, Complete, Inspection, Stores, Subject};
 use crate::ledger::{self, Origin, Phase};
-use crate::plan::Plan;
+use crate::plan::{self, Plan};
 use crate::postgres::apply::{self, Apply, Context};
 use crate::postgres::archive;
 use crate::postgres::introspect::Exclude;
 use crate::postgres::lock::{self, Key};
+use crate::postgres::repair;
 use crate::postgres::session::cell;
 use crate::postgres::store::Entry;
 use crate::progress::Meter;
 use crate::timeline::lint::{self, Finding, Severity};
 use crate::timeline::{Check, Number, Timeline};
+use crate::verdict;
 use sha2::{Digest, Sha256};
 use std::path::Path;
 use std::time::{Duration, Instant};
@@ -74,7 +76,11 @@ async fn attempt(stores: &mut Stores, subject: &Subject<'_>, options: &Options<'
         complete("the ledger is ahead and allows this image", plan.target, subject.timeline, started);
         return Ok(());
     }
-    refuse(&lint::lint(subject.timeline, |number| plan.apply.contains(&number)))?;
+    if subject.complete == Complete::Plan && !plan.complete.is_empty() {
+        return Err(plan::incomplete(&plan, &plan.complete));
+    }
+    refuse(&lint::lint(subject.timeline, |number| plan.runs(number)))?;
+    refuse(&lint::together(subject.timeline, |number| plan.runs_in_repair(number)))?;
     if plan.has_effects() {
         let schemas = &subject.timeline.settings.schemas;
         let lock_timeout = options.ddl_lock_timeout.as_millis().try_into().unwrap_or(u64::MAX);
@@ -138,28 +144,49 @@ async fn commit_postgres(
     }
     let declared = declared_digest(timeline, plan.target);
     let last = plan.apply.last().copied();
+    opening.push_str(&store.forget_rows(&plan.forget));
+    let mirror = |at: Number| mirror(timeline, &inspection, at);
     if !plan.stamp.is_empty() {
-        stamp(
-            stores,
-            subject,
-            expected,
-            &inspection,
-            &plan,
-            &mut opening,
-            if last.is_none() { &committed } else { "" },
-        )
-        .await?;
+        let at = plan.stamp.last().copied().unwrap_or_default();
+        let closing = format!("{}{}", mirror(at), if last.is_none() { committed.as_str() } else { "" });
+        stamp(stores, subject, expected, &inspection, &plan, &mut opening, &closing).await?;
     }
     let context = Context { settings: &timeline.settings, store, exclude: subject.exclude };
-    let at = plan.stamp.last().copied().or(inspection.ledger.as_ref().map(|ledger| ledger.at()));
+    let proven = plan.repair.last().map(|(at, _)| *at).or(plan.stamp.last().copied());
+    // The actual catalog as it was last read, and what versions have changed since.
+    let mut actual = inspection.catalog.clone();
+    if let verdict::Postgres::Partial { repair: found, .. } = &inspection.verdict {
+        held.check(&mut stores.session).await?;
+        let rows = inspection.ledger.iter().flat_map(|ledger| &ledger.rows).map(|row| row.version);
+        let over = rows.clone().filter(|version| *version > found.at).collect::<Vec<_>>();
+        let step = repair::Step {
+            repair: found,
+            timeline,
+            expected,
+            before: &inspection.catalog,
+            opening: format!("{}{}", std::mem::take(&mut opening), store.forget_rows(&over)),
+            closing: format!("{}{}", mirror(found.at), if last.is_none() { committed.as_str() } else { "" }),
+            recorded: rows.collect(),
+            evidence: &plan.postgres,
+        };
+        actual = repair::repair(&mut stores.session, &context, &step).await?;
+        tracing::info!("Repaired {}: it is at version {}", timeline.settings.application, found.at);
+    }
+    let at = proven
+        .or(plan
+            .forget
+            .first()
+            .and_then(|first| timeline.versions.iter().map(|v| v.number).rfind(|n| n < first)))
+        .or(inspection.ledger.as_ref().map(|ledger| ledger.at()));
     let mut catalog = at.and_then(|at| expected.catalog_at(at)).unwrap_or_default();
+    let mut since = Vec::new();
     for version in plan.apply.iter().filter_map(|number| timeline.version(*number)) {
         let is_last = Some(version.number) == last;
         held.check(&mut stores.session).await?;
         let begun = Instant::now();
-        // The ledger's creation comes first: the archive is one of its tables.
         let effects = expected.effects.get(&version.number);
-        opening.push_str(&archive::statements(store, version, &catalog, effects));
+        let archive = archive::statements(store, version, &catalog, effects);
+        since.extend(effects);
         match effects {
             Some(effects) => catalog.apply(effects),
             None => catalog.clone_from(&expected.baseline),
@@ -168,14 +195,20 @@ async fn commit_postgres(
         let step = Apply {
             version,
             opening: std::mem::take(&mut opening),
-            closing: if is_last { committed.clone() } else { String::new() },
+            archive,
+            closing: format!("{}{}", mirror(version.number), if is_last { committed.as_str() } else { "" }),
             expected: compared.then_some(&catalog),
             optional: expected.optional_at(version.number),
             keep: is_last,
             collections_digest: is_last.then_some(declared.as_str()),
             effects,
+            before: &actual,
+            since: &since,
         };
-        apply::apply(&mut stores.session, &context, &step).await?;
+        if let Some(found) = apply::apply(&mut stores.session, &context, &step).await? {
+            actual = found;
+            since.clear();
+        }
         tracing::info!(
             "Applied version {} ({}) in {} ms",
             version.number,
@@ -187,6 +220,14 @@ async fn commit_postgres(
         stores.session.run("writing the ledger", format!("begin;{opening}{committed}commit")).await?;
     }
     held.release(&mut stores.session).await
+}
+
+/// The statements that leave Alembic's ledger at a version, if there is one and it is not to be left alone.
+fn mirror(timeline: &Timeline, inspection: &Inspection<'_>, at: Number) -> String {
+    if !timeline.settings.adoption_mirror {
+        return String::new();
+    }
+    inspection.foreign.iter().map(|ledger| ledger.mirror(timeline, at)).collect()
 }
 
 /// What the run's first transaction begins with: the ledger if there is none, the epoch, the first journal row, and the
@@ -229,7 +270,10 @@ async fn stamp(
         let recorded = expected.index.version(version.number).map(|r| r.digest.as_str());
         sql.push_str(&subject.store.record(&Entry {
             version,
-            origin: Origin::Stamped,
+            origin: match &inspection.verdict {
+                verdict::Postgres::Adopted { .. } => Origin::Adopted,
+                _ => Origin::Stamped,
+            },
             evidence: Some(&plan.postgres),
             catalog_digest: if is_newest { Some(&digest) } else { recorded },
             catalog: is_newest.then_some(catalog.as_str()),

@@ -1,7 +1,9 @@
 //! What was found in a store, with the proof: observed data held against the timeline.
 
+use crate::adoption::{self, Foreign};
 use crate::catalog::{self, Catalog, Difference, Expected, Kind, ObjectId};
 use crate::ledger::{Divergence, Ledger, Standing};
+use crate::repair::{self, Evidence, Repair};
 use crate::timeline::{Number, Timeline};
 use std::collections::{BTreeMap, HashSet};
 
@@ -14,6 +16,8 @@ pub struct Seen {
     pub proofs: BTreeMap<Number, bool>,
     /// The catalogs that other timelines keep in the same place.
     pub others: Vec<Catalog>,
+    /// The ledgers of other tools.
+    pub foreign: Vec<Foreign>,
 }
 
 /// The verdict on Postgres.
@@ -25,6 +29,16 @@ pub enum Postgres {
     Versioned { at: Number, extras: Vec<String>, cosmetic: Vec<Number> },
     /// No ledger; the catalog of a version is proven.
     Legacy { at: Number, compared: usize, extras: Vec<String> },
+    /// As legacy, beside another tool's ledger, which claims the same, nothing, or something else.
+    Adopted {
+        at: Number,
+        compared: usize,
+        extras: Vec<String>,
+        claimed: Option<Number>,
+        evidence: Vec<String>,
+    },
+    /// Some versions' effects are there, others are not.
+    Partial { repair: Repair, claimed: Option<Number>, evidence: Vec<String> },
     /// The ledger names versions that this image does not have.
     Ahead { at: Number, unknown: Vec<(Number, String, Number)>, difference: Option<Difference> },
     /// The ledger claims a version that the catalog does not show.
@@ -56,7 +70,7 @@ pub fn postgres(
         (Some(_), Some(Standing::Diverged(divergence))) => Postgres::Diverged(divergence),
         (Some(ledger), Some(Standing::Ahead { unknown })) => ahead(ledger, unknown, &seen.catalog),
         (Some(ledger), Some(Standing::Prefix { cosmetic })) if !ledger.rows.is_empty() => {
-            versioned(timeline, expected, ledger, cosmetic, &seen.catalog)
+            versioned(timeline, expected, seen, ledger, cosmetic)
         }
         _ => unversioned(timeline, expected, seen),
     }
@@ -74,21 +88,32 @@ fn ahead(ledger: &Ledger, unknown: Vec<(Number, String, Number)>, found: &Catalo
 fn versioned(
     timeline: &Timeline,
     expected: &Expected,
+    seen: &Seen,
     ledger: &Ledger,
     cosmetic: Vec<Number>,
-    found: &Catalog,
 ) -> Postgres {
     let claimed = ledger.at();
+    let found = &seen.catalog;
     let difference = difference(found, expected, claimed);
-    if difference.is_proof() || under_way(timeline, expected, claimed, &difference) {
+    let proven = difference.is_proof() || under_way(timeline, expected, claimed, &difference);
+    let evidence = Evidence { proofs: &seen.proofs, claimed: Some(claimed), own: true };
+    let repair = match proven && !is_beyond(timeline, expected, claimed, &difference) {
+        true => None,
+        false => repair::repair(found, expected, timeline, &evidence),
+    };
+    if proven && repair.as_ref().is_none_or(|repair| repair.at <= claimed) {
         return Postgres::Versioned { at: claimed, extras: names(&difference), cosmetic };
     }
-    let proven = catalog::resemble(found, expected)
-        .into_iter()
-        .filter(catalog::Resemblance::is_exact)
-        .map(|r| r.number)
-        .next_back();
-    Postgres::Stale { claimed, proven, difference }
+    match repair {
+        None => Postgres::Stale { claimed, proven: None, difference },
+        Some(repair) if repair.is_whole() && repair.obstacles.is_empty() => {
+            Postgres::Stale { claimed, proven: Some(repair.at), difference }
+        }
+        Some(repair) => {
+            let evidence = vec![format!("the ledger says version {claimed}")];
+            Postgres::Partial { repair, claimed: Some(claimed), evidence }
+        }
+    }
 }
 
 /// Is all that is missing what the next version drops outside a transaction? Then that one is at work, or was
@@ -104,6 +129,20 @@ fn under_way(timeline: &Timeline, expected: &Expected, at: Number, difference: &
     differing.chain(&difference.missing).all(|id| removed.contains(id))
 }
 
+/// Is there something of a version above the ledger's that runs in a transaction, and so came some other way?
+fn is_beyond(timeline: &Timeline, expected: &Expected, at: Number, difference: &Difference) -> bool {
+    let next = timeline.versions.iter().find(|version| version.number > at);
+    if difference.extra.is_empty()
+        || next.is_none_or(|next| next.up.as_ref().is_some_and(|up| !up.transaction))
+    {
+        return false;
+    }
+    let later = expected.effects.range(at..).filter(|(number, _)| **number > at);
+    let added: HashSet<&ObjectId> =
+        later.flat_map(|(_, effects)| effects.added.iter().map(|(id, _)| id)).collect();
+    difference.extra.iter().any(|id| added.contains(id))
+}
+
 fn unversioned(timeline: &Timeline, expected: &Expected, seen: &Seen) -> Postgres {
     let known = known(expected);
     // An extension belongs to the database: many applications use the same one.
@@ -115,21 +154,24 @@ fn unversioned(timeline: &Timeline, expected: &Expected, seen: &Seen) -> Postgre
         return Postgres::Fresh;
     }
     let ranked = catalog::resemble(&seen.catalog, expected);
-    // Versions with the same catalog differ in their data: the newest whose proofs, and those of the versions between,
-    // all hold.
-    let holds = |number: Number| seen.proofs.get(&number).copied().unwrap_or(true);
-    let proven = ranked.iter().filter(|r| r.is_proof() && own > 0);
-    let fewest = proven.clone().map(|r| r.leftover).min();
-    let mut at = None;
-    for candidate in proven.filter(|r| Some(r.leftover) == fewest) {
-        if at.is_some() && !holds(candidate.number) {
-            break;
+    let claimed = adoption::claimed(&seen.foreign, timeline);
+    let evidence = Evidence { proofs: &seen.proofs, claimed, own: false };
+    let words = || seen.foreign.iter().map(|ledger| ledger.describe(timeline)).collect::<Vec<_>>();
+    if let Some(repair) = repair::repair(&seen.catalog, expected, timeline, &evidence) {
+        let Repair { at, matched, .. } = repair;
+        if repair.is_whole() && repair.obstacles.is_empty() {
+            let extras = repair.extras;
+            return match words() {
+                none if none.is_empty() => Postgres::Legacy { at, compared: matched, extras },
+                evidence => Postgres::Adopted { at, compared: matched, extras, claimed, evidence },
+            };
         }
-        at = Some(candidate);
-    }
-    if let Some(found) = at {
-        let difference = difference(&seen.catalog, expected, found.number);
-        return Postgres::Legacy { at: found.number, compared: found.matched, extras: names(&difference) };
+        // A few objects alike among many strangers are no sign of the application, unless something says so.
+        let proven = ranked.iter().any(|r| r.is_proof() && r.matched > 0);
+        let alike = strangers == 0 || matched * 2 >= matched + repair.missing.len() && matched > strangers;
+        if proven || claimed.is_some() || repair.obstacles.is_empty() && alike {
+            return Postgres::Partial { repair, claimed, evidence: words() };
+        }
     }
     let nearest = ranked
         .iter()

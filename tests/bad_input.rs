@@ -308,7 +308,7 @@ fn a_proof_that_does_not_hold() {
     world.version(
         "0003_later",
         "update users set name = upper(name) where name <> 'Grace';\n",
-        "[proof]\nsql = \"select not exists (select 1 from users where name <> upper(name))\"\n",
+        "[proof]\nsql = \"select not exists (select 1 from users where name <> upper(name))\"\n[[archive]]\ntable = \"users\"\n",
     );
     world.record();
     refused(&world, 1, &["version 3 (later)", "[proof]", "rolled back", "upper(name)"]);

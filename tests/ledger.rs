@@ -136,7 +136,7 @@ fn a_proof_that_does_not_hold_rolls_its_version_back() {
     let world = one_version();
     world.start(&["true"]).expect(0);
     world.db.execute("insert into users values (1, 'ada'), (2, null)");
-    let proof = "[proof]\nsql = \"select not exists (select 1 from users where name is null)\"\n";
+    let proof = "[proof]\nsql = \"select not exists (select 1 from users where name is null)\"\n[[archive]]\ntable = \"users\"\n";
     world.version("0002_names", "update users set name = 'x' where id = 1;\n", proof);
     // Holds on the empty database of the recording.
     world.record();
@@ -152,7 +152,7 @@ fn a_proof_that_does_not_hold_rolls_its_version_back() {
 #[test]
 fn a_database_without_a_ledger_is_stamped_where_its_data_proves_the_version() {
     let world = one_version();
-    let proof = "[proof]\nsql = \"select not exists (select 1 from users where name is null)\"\n";
+    let proof = "[proof]\nsql = \"select not exists (select 1 from users where name is null)\"\n[[archive]]\ntable = \"users\"\n";
     world.version("0002_names", "update users set name = 'x' where name is null;\n", proof);
     world.version("0003_notes", "create table notes (id int);\n", "");
     world.record();
@@ -226,7 +226,11 @@ fn checked_once_at_the_end_a_wrong_catalog_is_still_found() {
     world.start(&["true"]).expect(1).says(&["nick", "rolled back"]);
     // The versions before the last one stand, and what they made contradicts the recorded catalog.
     assert_eq!(world.query(LEDGER), "1 applied,2 applied");
-    world.start(&["true"]).expect(76).says(&["stale", "nick"]);
+    world.start(&["true"]).expect(76).says(&[
+        "partial",
+        "nick",
+        "expected text; found character varying(20)",
+    ]);
 }
 
 #[test]
@@ -288,7 +292,7 @@ fn an_invalid_index_is_dropped_and_built_again_once_the_data_allows_it() {
 }
 
 #[test]
-fn an_index_that_the_next_version_does_not_drop_is_missed() {
+fn an_index_that_the_next_version_does_not_drop_is_built_again() {
     let world = concurrently();
     world.start(&["true"]).expect(0);
     world.version(
@@ -298,7 +302,8 @@ fn an_index_that_the_next_version_does_not_drop_is_missed() {
     );
     world.record();
     world.db.execute("drop index users_name");
-    world.start(&["true"]).expect(76).says(&["stale", "users"]);
+    world.start(&["true"]).expect(0).says(&["stale", "Applied version 2", "Applied version 3"]);
+    assert_eq!(world.query(VALID), "users_name true");
 }
 
 #[test]

@@ -74,7 +74,8 @@ fn judge(timeline: &Timeline, expected: &Expected, catalog: Catalog, rows: Optio
         ..Ledger::default()
     });
     let standing = ledger.as_ref().map(|ledger| stands(&ledger.rows, timeline));
-    let seen = Seen { catalog, ledger, proofs: Default::default(), others: Vec::new() };
+    let (proofs, others, foreign) = Default::default();
+    let seen = Seen { catalog, ledger, proofs, others, foreign };
     verdict::postgres(timeline, expected, &seen, standing)
 }
 
@@ -144,10 +145,22 @@ fn a_ledger_is_the_beginning_of_the_timeline_or_says_why_not() {
 /// A plan in one line, or the error as people read it.
 fn outcome(result: Result<Plan, Error>) -> String {
     match result {
-        Ok(p) => format!(
-            "{} | ledger {} stamp {:?} apply {:?} heal {:?} ahead {}",
-            p.postgres, p.create_ledger, p.stamp, p.apply, p.heal, p.ahead
-        ),
+        Ok(p) => {
+            let more = |what: &str, list: String| {
+                if list == "[]" { String::new() } else { format!(" {what} {list}") }
+            };
+            format!(
+                "{} | ledger {} stamp {:?} apply {:?} heal {:?} ahead {}{}{}",
+                p.postgres,
+                p.create_ledger,
+                p.stamp,
+                p.apply,
+                p.heal,
+                p.ahead,
+                more("forget", format!("{:?}", p.forget)),
+                more("repair", format!("{:?}", p.repair)),
+            )
+        }
         Err(error) => format!("{}: {error}", error.code.code()),
     }
 }
@@ -231,18 +244,44 @@ fn every_finding_about_postgres_has_its_plan_or_its_refusal() {
             catalog([1]),
             Some(all.clone()),
             false,
-            "76: Postgres is stale: the ledger says version 3 (v3), the catalog is that of version 1 (v1)\n  \
-             expected: the catalog of version 3: missing: table t2\nmissing: table t3\n  \
-             remedy:   the catalog is that of version 1: restore what is missing, or the ledger rows above 1 are wrong",
+            "stale: the ledger says version 3 (v3), the catalog is that of version 1 (v1) | ledger false stamp [] apply [2, 3] heal [] ahead false forget [2, 3]",
         ),
         (
-            "stale everywhere",
-            partial(1),
+            "behind what is there",
+            catalog([1, 2, 3]),
+            Some(all[..1].to_vec()),
+            false,
+            "stale: the ledger says version 1 (v1), the catalog is that of version 3 (v3) | ledger false stamp [2, 3] apply [] heal [] ahead false",
+        ),
+        (
+            "stale and empty",
+            catalog([]),
             Some(all.clone()),
             false,
             "76: Postgres is stale: the ledger says version 3 (v3), the catalog is not that of any version\n  \
-             expected: the catalog of version 3: missing: column t1.id\n  \
-             remedy:   restore what is missing or changed, from a backup or by hand, then start again",
+             expected: the catalog of version 3: missing: table t1\nmissing: table t2\nmissing: table t3\n  \
+             remedy:   restore a backup; or, if this database is to begin anew, give it an empty ledger as well",
+        ),
+        (
+            "a version in the middle is missing",
+            catalog([1, 3]),
+            Some(all.clone()),
+            false,
+            "partial: the ledger says version 3; 4 objects are as in version 3 (v3); 1 missing: table t2; to be run: 2 | ledger true stamp [] apply [] heal [] ahead false repair [(1, Keep), (2, Run), (3, Keep)]",
+        ),
+        (
+            "a column is missing",
+            partial(1),
+            Some(all.clone()),
+            false,
+            "partial: the ledger says version 3; 5 objects are as in version 3 (v3); 1 missing: column t1.id; to be completed: 1 | ledger true stamp [] apply [] heal [] ahead false repair [(1, Complete), (2, Keep), (3, Keep)]",
+        ),
+        (
+            "no ledger, and a version in the middle is missing",
+            catalog([1, 3]),
+            None,
+            false,
+            "partial: no ledger; 4 objects are as in version 3 (v3); 1 missing: table t2; to be run: 2 | ledger true stamp [] apply [] heal [] ahead false repair [(1, Keep), (2, Run), (3, Keep)]",
         ),
         (
             "edited",

@@ -292,7 +292,7 @@ fn a_version_updates_all_rows_of_a_table_with_forced_row_security_and_leaves_it_
     world.version(
         "0002_bodies",
         "update notes set body = 'none' where body is null;\n",
-        "[proof]\nsql = \"select not exists (select 1 from notes where body is null)\"\n",
+        "[proof]\nsql = \"select not exists (select 1 from notes where body is null)\"\n[[archive]]\ntable = \"notes\"\n",
     );
     world.version("0003_not_null", "alter table notes alter column body set not null;\n", "");
     world.record();
@@ -316,7 +316,7 @@ fn a_legacy_database_with_forced_row_security_is_judged_by_all_its_rows() {
     world.version(
         "0002_bodies",
         "update notes set body = 'none' where body is null;\n",
-        "[proof]\nsql = \"select not exists (select 1 from notes where body is null)\"\n",
+        "[proof]\nsql = \"select not exists (select 1 from notes where body is null)\"\n[[archive]]\ntable = \"notes\"\n",
     );
     world.record();
     let role = Role::owner(&world);

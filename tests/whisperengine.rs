@@ -125,10 +125,16 @@ fn v1_0_6_with_rows_and_memories_is_proven_stamped_and_upgraded() {
          create table mine (id int);",
     );
     v1_0_6_collection(&world);
-    world.start(&["true"]).expect(0).says(&["legacy", "baseline_v1_0_6", "mine", "Stamped 1 version"]);
+    world.start(&["true"]).expect(0).says(&[
+        "adopted",
+        "alembic_version (Alembic) is empty",
+        "baseline_v1_0_6",
+        "mine",
+        "Stamped 1 version",
+    ]);
     assert_eq!(
         world.query("select string_agg(origin, ',' order by version) from tandem.ledger"),
-        format!("stamped{}", ",applied".repeat(timeline.versions.len() - 1))
+        format!("adopted{}", ",applied".repeat(timeline.versions.len() - 1))
     );
     is_at_head(&world, timeline.head().unwrap().number);
     assert_eq!(world.query("select string_agg(username, ',' order by user_id) from users"), "ada,grace");

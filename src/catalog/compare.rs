@@ -37,6 +37,19 @@ impl Difference {
         roots(&self.missing)
     }
 
+    /// The same as displayed, cut to what a person reads.
+    pub fn outline(&self) -> String {
+        const SHOWN: usize = 20;
+        let text = self.to_string();
+        let mut lines: Vec<&str> = text.lines().collect();
+        if lines.len() <= SHOWN {
+            return text;
+        }
+        // What is there in another form tells more than what is not there.
+        lines.sort_by_key(|line| !line.starts_with("different"));
+        format!("{}\nand {} lines more", lines[..SHOWN].join("\n"), lines.len() - SHOWN)
+    }
+
     /// Extra objects without the parts of extra relations.
     pub fn extra_roots(&self) -> impl Iterator<Item = &ObjectId> {
         roots(&self.extra)

@@ -1,5 +1,6 @@
 //! Applying versions: each is one transaction with its ledger row and the comparison of the catalog.
 
+use super::guard;
 use super::introspect::{self, Exclude};
 use super::session::{Failure, Session, cell, contract_assertion, identifier, literal, set_search_path};
 use super::store::{Entry, Store};
@@ -30,6 +31,8 @@ pub struct Apply<'a> {
     pub version: &'a Version,
     /// Statements before the version's own, in the same transaction: the ledger's creation, the run's first journal row.
     pub opening: String,
+    /// The statements that keep what the version takes away.
+    pub archive: String,
     /// Statements behind the ledger row, in the same transaction.
     pub closing: String,
     /// The catalog that must be there afterwards; `None` leaves the comparison to the run's last version.
@@ -41,6 +44,9 @@ pub struct Apply<'a> {
     pub collections_digest: Option<&'a str>,
     /// What the version changes in the catalog, as it was recorded.
     pub effects: Option<&'a Effects>,
+    /// The catalog as it was when it was last read, and what has been changed since, this version included.
+    pub before: &'a Catalog,
+    pub since: &'a [&'a Effects],
 }
 
 /// Applies one version and commits it. On any failure nothing of it remains.
@@ -51,31 +57,52 @@ pub async fn apply(
     context: &Context<'_>,
     step: &Apply<'_>,
 ) -> Result<Option<Catalog>> {
+    let mut unforced = Unforced::default();
+    let what = format!("Version {}", step.version.number);
+    patiently(session, context, &what, async |session| {
+        loop {
+            let result = match &step.version.up {
+                Some(up) if !up.transaction => {
+                    without_transaction(session, context, step, up, &unforced).await
+                }
+                _ => in_transaction(session, context, step, &unforced).await,
+            };
+            match result {
+                Err(Stop::Denied(error)) if unforced.is_empty() => {
+                    unforced = Unforced::find(session, context.settings, step.effects).await?;
+                    if unforced.is_empty() {
+                        return Err(Stop::Denied(error));
+                    }
+                }
+                result => return result,
+            }
+        }
+    })
+    .await
+}
+
+/// Tries again, ever more slowly, what met a lock within `lock_timeout`, and says who holds it.
+pub(super) async fn patiently<T>(
+    session: &mut Session,
+    context: &Context<'_>,
+    what: &str,
+    mut attempt: impl AsyncFnMut(&mut Session) -> std::result::Result<T, Stop>,
+) -> Result<T> {
     let mut delays = ExponentialBuilder::default()
         .with_min_delay(Duration::from_millis(200))
         .with_max_delay(Duration::from_secs(5))
         .with_jitter()
         .with_max_times(LOCK_RETRIES)
         .build();
-    let mut unforced = Unforced::default();
     loop {
-        let result = match &step.version.up {
-            Some(up) if !up.transaction => without_transaction(session, context, step, up, &unforced).await,
-            _ => in_transaction(session, context, step, &unforced).await,
-        };
-        let stop = match result {
-            Ok(catalog) => return Ok(catalog),
+        let stop = match attempt(session).await {
+            Ok(done) => return Ok(done),
             Err(stop) => stop,
         };
         match (stop, delays.next()) {
             (Stop::Locked(_), Some(delay)) => {
                 let blockers = blockers(session, &context.settings.schemas).await?;
-                tracing::warn!(
-                    blockers,
-                    "Version {} met a lock and is tried again in {} ms",
-                    step.version.number,
-                    delay.as_millis()
-                );
+                tracing::warn!(blockers, "{what} met a lock and is tried again in {} ms", delay.as_millis());
                 tokio::time::sleep(delay).await;
             }
             (Stop::Locked(error), None) => {
@@ -84,16 +111,7 @@ pub async fn apply(
                     error.remedy(format!("end what holds the lock ({blockers}) or raise --lock-timeout"))
                 );
             }
-            (Stop::Denied(error), _) => {
-                if !unforced.is_empty() {
-                    return Err(error);
-                }
-                unforced = Unforced::find(session, context.settings, step.effects).await?;
-                if unforced.is_empty() {
-                    return Err(error);
-                }
-            }
-            (Stop::Failed(error), _) => return Err(error),
+            (Stop::Denied(error) | Stop::Failed(error), _) => return Err(error),
         }
     }
 }
@@ -160,7 +178,7 @@ impl Unforced {
     }
 }
 
-enum Stop {
+pub(super) enum Stop {
     /// A lock was not to be had within `lock_timeout`, or a deadlock was broken: worth another try.
     Locked(Error),
     /// A right was missing, which row security also says of itself.
@@ -193,11 +211,14 @@ async fn in_transaction(
         begin = String::new();
     }
     begin.push_str(lift);
+    begin.push_str(&step.archive);
+    let (watch, watched) = guard::watch(context.settings, version, step.effects);
+    begin.push_str(&watch);
     let up = version.up.as_ref().map_or("", |file| &file.text);
     let data = version.data.as_deref().unwrap_or("");
     let assertion = contract_assertion(&context.settings.schemas);
     // A line break ends a comment on the last line of the file.
-    let body = format!("{begin}{up}\n;{data}\n;{restore}{assertion};");
+    let body = format!("{begin}{up}\n;{data}\n;{watched}{restore}{assertion};");
     let result = match step.expected {
         None if version.proof.is_none() => {
             let entry = record(context, step, None, None, DURATION);
@@ -235,8 +256,8 @@ async fn without_transaction(
     unforced: &Unforced,
 ) -> std::result::Result<Option<Catalog>, Stop> {
     let version = step.version;
-    if !step.opening.is_empty()
-        && let Err(failure) = session.batch(format!("begin;{}commit", step.opening)).await
+    if !(step.opening.is_empty() && step.archive.is_empty())
+        && let Err(failure) = session.batch(format!("begin;{}{}commit", step.opening, step.archive)).await
     {
         return Err(Stop::Failed(context.store.unwritable(session, failure).await));
     }
@@ -355,6 +376,23 @@ async fn prove(
             .expected(format!("the recorded catalog of version {}", version.number))
             .remedy("if the SQL is right, record its catalog: tandem record"));
         }
+        let lost = guard::lost(step.before, &actual, step.since);
+        if !lost.is_empty() {
+            let lost: Vec<String> = lost.iter().map(ToString::to_string).collect();
+            return Err(Error::new(
+                ExitCode::Refused,
+                format!(
+                    "version {} ({}) would take away what it is not known to drop, so it was rolled back: {}",
+                    version.number,
+                    version.name,
+                    lost.join(", ")
+                ),
+            )
+            .expected("everything but what the recorded effects drop is still there afterwards")
+            .remedy(
+                "if these are your own and stand on what the version drops, drop them first and start again",
+            ));
+        }
         found = Some(actual);
     }
     if let Some(proof) = &version.proof
@@ -440,7 +478,7 @@ pub fn unserialisable(error: serde_json::Error) -> Error {
     Error::new(ExitCode::Bug, format!("a catalog could not be written as JSON: {error}"))
 }
 
-fn stop(failure: Failure, error: impl FnOnce(String) -> Error) -> Stop {
+pub(super) fn stop(failure: Failure, error: impl FnOnce(String) -> Error) -> Stop {
     let locked = matches!(failure.code.as_deref(), Some("55P03" | "40P01" | "40001"));
     if failure.lost {
         return Stop::Failed(failure.into_error("running a version"));
@@ -462,6 +500,11 @@ async fn failed(session: &mut Session, version: &Version, begin: &str, failure: 
     {
         return error.into();
     }
+    failed_in(version, begin, failure)
+}
+
+/// The failing statement, where `begin` is what the batch had before the file.
+pub(super) fn failed_in(version: &Version, begin: &str, failure: Failure) -> Stop {
     let place = version.up.as_ref().map_or_else(String::new, |up| place(up, begin, &failure));
     stop(failure, |words| {
         Error::new(ExitCode::StepFailed, format!("{place}version {} ({}) failed and was rolled back: {words}", version.number, version.name))
@@ -492,7 +535,8 @@ fn place(up: &SqlFile, begin: &str, failure: &Failure) -> String {
 async fn blockers(session: &mut Session, schemas: &[String]) -> Result<String> {
     let sql = format!(
         "select coalesce(pg_catalog.string_agg(distinct 'pid ' || a.pid || ' ' || coalesce(nullif(a.application_name, ''), a.usename::text, '?') \
-         || ', ' || coalesce(a.state, '?') || ' for ' || extract(epoch from pg_catalog.clock_timestamp() - a.state_change)::bigint || ' s', '; '), \
+         || ', ' || coalesce(a.state, '?') || ' for ' || extract(epoch from pg_catalog.clock_timestamp() - a.state_change)::bigint || ' s' \
+         || coalesce(', query ' || extract(epoch from pg_catalog.clock_timestamp() - a.query_start)::bigint || ' s old', ''), '; '), \
          'nobody any more') \
          from pg_catalog.pg_locks l join pg_catalog.pg_stat_activity a on a.pid = l.pid \
          join pg_catalog.pg_class c on c.oid = l.relation join pg_catalog.pg_namespace n on n.oid = c.relnamespace \

@@ -1,12 +1,15 @@
 //! The Postgres edge: logging in, sessions, the ledger, the lock, reading the catalog, and applying versions.
 
+pub mod adoption;
 pub mod apply;
 pub mod archive;
 mod connect;
 pub mod detector;
 pub mod fault;
+pub mod guard;
 pub mod introspect;
 pub mod lock;
+pub mod repair;
 pub mod session;
 pub mod store;
 

@@ -404,6 +404,15 @@ impl Store {
         )
     }
 
+    /// Removes the rows of versions that the database does not have, or that are recorded anew.
+    pub fn forget_rows(&self, versions: &[Number]) -> String {
+        if versions.is_empty() {
+            return String::new();
+        }
+        let list = versions.iter().map(ToString::to_string).collect::<Vec<_>>().join(", ");
+        format!("delete from {}.ledger where timeline = {} and version in ({list});", self.schema, self.key)
+    }
+
     /// Forgets that collections were published: the operator said that they are gone for good.
     pub fn forget(&self, collections: &[String]) -> String {
         format!(

@@ -5,6 +5,7 @@ use super::{
     Archive, Check, CollectionDeclaration, Fill, Number, Problem, Settings, TimelineError, TomlFile,
     Undeclared,
 };
+use crate::adoption::Tool;
 use crate::collection::Schema;
 use serde::Deserialize;
 use serde::de::IgnoredAny;
@@ -54,6 +55,7 @@ pub(super) struct Declaration {
     pub data: Option<String>,
     pub archives: Vec<Archive>,
     pub optional: BTreeMap<String, Vec<String>>,
+    pub adoption: BTreeMap<String, Vec<String>>,
 }
 
 #[derive(Deserialize)]
@@ -72,6 +74,8 @@ struct VersionToml {
     archive: Vec<Archive>,
     #[serde(default)]
     optional: BTreeMap<Spanned<String>, Vec<String>>,
+    #[serde(default)]
+    adoption: BTreeMap<Spanned<String>, Vec<String>>,
 }
 
 #[derive(Deserialize)]
@@ -200,15 +204,8 @@ fn read_declaration(text: &str, variables: Variables) -> Located<Declaration> {
     })?;
     let collections = root.get_ref().get("collection").cloned().map(collections).transpose()?;
     let toml = VersionToml::deserialize(Deserializer::from(root)).map_err(toml_problem)?;
-    let mut optional = BTreeMap::new();
-    for (kind, names) in toml.optional {
-        if !OPTIONAL_KINDS.contains(&kind.get_ref().as_str()) {
-            let known = OPTIONAL_KINDS.iter().map(|&kind| kind.to_owned()).collect();
-            let name = kind.get_ref().clone();
-            return Err((Problem::Unknown { what: "key", name, known }, Some(kind.span())));
-        }
-        optional.insert(kind.into_inner(), names);
-    }
+    let optional = named(toml.optional, &OPTIONAL_KINDS)?;
+    let adoption = named(toml.adoption, &Tool::keys().collect::<Vec<_>>())?;
     Ok(Declaration {
         release: toml.release,
         compatible_from: toml.compatible_from,
@@ -218,7 +215,25 @@ fn read_declaration(text: &str, variables: Variables) -> Located<Declaration> {
         data: toml.data.map(|data| data.sql),
         archives: toml.archive,
         optional,
+        adoption,
     })
+}
+
+/// Lists of names under known keys.
+fn named(
+    table: BTreeMap<Spanned<String>, Vec<String>>,
+    known: &[&str],
+) -> Located<BTreeMap<String, Vec<String>>> {
+    let mut lists = BTreeMap::new();
+    for (key, names) in table {
+        if !known.contains(&key.get_ref().as_str()) {
+            let known = known.iter().map(|&key| key.to_owned()).collect();
+            let name = key.get_ref().clone();
+            return Err((Problem::Unknown { what: "key", name, known }, Some(key.span())));
+        }
+        lists.insert(key.into_inner(), names);
+    }
+    Ok(lists)
 }
 
 /// Visits every string value with the name of its top-level key.
@@ -410,11 +425,13 @@ fn toml_problem(error: toml::de::Error) -> (Problem, Option<Range<usize>>) {
     (problem, error.span())
 }
 
-/// The TOML as JSON with sorted keys, the release label left out: the same whatever the layout and the comments.
+/// The TOML as JSON with sorted keys: the same whatever the layout and the comments. The release label and the names that
+/// other tools have for the version are left out; they change nothing.
 /// `None` if it is not TOML.
 pub(super) fn canonical(text: &str) -> Option<String> {
     let mut table: toml::Table = toml::from_str(&text.replace("\r\n", "\n")).ok()?;
     table.remove("release");
+    table.remove("adoption");
     serde_json::to_string(&table).ok()
 }
 

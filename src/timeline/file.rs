@@ -234,6 +234,7 @@ fn version(number: Number, files: Files, variables: Variables) -> Result<Version
         data: declaration.data,
         archives: declaration.archives,
         optional: declaration.optional,
+        adoption: declaration.adoption,
         toml: files.toml,
     })
 }
@@ -535,7 +536,7 @@ mod tests {
         let table = [
             (
                 "relase = '1'",
-                "1:1: unknown key `relase`\n  expected: release, compatible_from, collection, fill, proof, data, archive, optional\n  remedy:   did you mean `release`?",
+                "1:1: unknown key `relase`\n  expected: release, compatible_from, collection, fill, proof, data, archive, optional, adoption\n  remedy:   did you mean `release`?",
             ),
             ("zzzzzzzz = '1'", "1:1: unknown key `zzzzzzzz`\n  expected: release"),
             ("release = 1", "1:11: invalid type: integer `1`, expected a string"),

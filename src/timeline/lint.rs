@@ -433,9 +433,35 @@ fn table(name: &[String]) -> &str {
     name.last().map_or("", String::as_str)
 }
 
+/// Versions that run in one transaction, as a repair has them: an enum value that one of them adds cannot be used by another.
+pub fn together(timeline: &Timeline, chosen: impl Fn(Number) -> bool) -> Vec<Finding> {
+    let mut findings = Vec::new();
+    let mut values: Vec<String> = Vec::new();
+    for up in timeline.versions.iter().filter(|v| chosen(v.number)).filter_map(|v| v.up.as_ref()) {
+        for statement in sql::statements(&up.text) {
+            let mut dangers = Dangers { enum_values: values.clone(), ..Dangers::default() };
+            if let Some(note) = dangers.enum_value_used(&statement) {
+                let (line, column) = sql::line_column(&up.text, statement.start);
+                findings.push(Finding {
+                    path: up.path.clone(),
+                    line,
+                    column,
+                    severity: Severity::Error,
+                    message: note.message,
+                    remedy: "the missing versions must run in one transaction: add the enum value by hand, then start again".into(),
+                });
+            }
+            dangers.of(&statement);
+            values = dangers.enum_values;
+        }
+    }
+    findings
+}
+
 /// The dangers of Postgres DDL on tables that have rows and readers, and of changes that nothing archives.
 ///
 /// Sees a file's statements in order, because what the file itself creates is in no danger.
+#[derive(Default)]
 struct Dangers {
     created: HashSet<String>,
     added: HashSet<(String, String)>,

@@ -78,6 +78,8 @@ pub struct Version {
     pub archives: Vec<Archive>,
     /// Objects that real databases of this version may lack: kind (`functions`, `tables`, …) → names.
     pub optional: BTreeMap<String, Vec<String>>,
+    /// What other tools' ledgers call this version, the last name being all of it: tool → names.
+    pub adoption: BTreeMap<String, Vec<String>>,
     pub toml: Option<TomlFile>,
 }
 

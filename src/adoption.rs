@@ -1,0 +1,396 @@
+//! The ledgers of other migration tools: evidence of how a database came to be, never proof.
+//!
+//! A ledger is told by its columns, because several tools use the same table name. What its rows name is mapped to versions
+//! by the `[adoption]` of each version.
+
+use crate::timeline::{Number, Timeline};
+use serde::Serialize;
+use std::fmt;
+
+/// A tool whose ledger is known.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Tool {
+    Alembic,
+    Sqlx,
+    Flyway,
+    GolangMigrate,
+    /// One column `version`, as dbmate and Rails have it; Rails has `ar_internal_metadata` beside it.
+    Dbmate,
+    Rails,
+    Goose,
+    Prisma,
+    Refinery,
+    Diesel,
+    /// A start script that records file names.
+    Files,
+}
+
+/// What is known of a tool.
+struct Shape {
+    tool: Tool,
+    /// Its key in `[adoption]`.
+    key: &'static str,
+    name: &'static str,
+    /// Its ledger's columns in alphabetical order.
+    columns: &'static [&'static str],
+    /// The text of a row as SQL, the condition that the row counts, and the order in which rows were written.
+    text: &'static str,
+    condition: &'static str,
+    order: &'static str,
+}
+
+const SHAPES: [Shape; 10] = [
+    Shape {
+        tool: Tool::Alembic,
+        key: "alembic",
+        name: "Alembic",
+        columns: &["version_num"],
+        text: "version_num",
+        condition: "true",
+        order: "version_num",
+    },
+    Shape {
+        tool: Tool::Sqlx,
+        key: "sqlx",
+        name: "sqlx",
+        columns: &["checksum", "description", "execution_time", "installed_on", "success", "version"],
+        text: "version",
+        condition: "success",
+        order: "version",
+    },
+    Shape {
+        tool: Tool::Flyway,
+        key: "flyway",
+        name: "Flyway",
+        columns: &[
+            "checksum",
+            "description",
+            "execution_time",
+            "installed_by",
+            "installed_on",
+            "installed_rank",
+            "script",
+            "success",
+            "type",
+            "version",
+        ],
+        text: "coalesce(version, script)",
+        condition: "success",
+        order: "installed_rank",
+    },
+    Shape {
+        tool: Tool::GolangMigrate,
+        key: "golang-migrate",
+        name: "golang-migrate",
+        columns: &["dirty", "version"],
+        text: "version::text || case when dirty then ' (dirty)' else '' end",
+        condition: "true",
+        order: "version",
+    },
+    Shape {
+        tool: Tool::Dbmate,
+        key: "dbmate",
+        name: "dbmate",
+        columns: &["version"],
+        text: "version",
+        condition: "true",
+        order: "version",
+    },
+    Shape {
+        tool: Tool::Goose,
+        key: "goose",
+        name: "goose",
+        columns: &["id", "is_applied", "tstamp", "version_id"],
+        text: "version_id",
+        condition: "is_applied and version_id > 0",
+        order: "id",
+    },
+    Shape {
+        tool: Tool::Prisma,
+        key: "prisma",
+        name: "Prisma",
+        columns: &[
+            "applied_steps_count",
+            "checksum",
+            "finished_at",
+            "id",
+            "logs",
+            "migration_name",
+            "rolled_back_at",
+            "started_at",
+        ],
+        text: "migration_name",
+        condition: "finished_at is not null and rolled_back_at is null",
+        order: "started_at",
+    },
+    Shape {
+        tool: Tool::Refinery,
+        key: "refinery",
+        name: "refinery",
+        columns: &["applied_on", "checksum", "name", "version"],
+        text: "version",
+        condition: "true",
+        order: "version",
+    },
+    Shape {
+        tool: Tool::Diesel,
+        key: "diesel",
+        name: "Diesel",
+        columns: &["run_on", "version"],
+        text: "version",
+        condition: "true",
+        order: "version",
+    },
+    Shape {
+        tool: Tool::Files,
+        key: "files",
+        name: "a start script",
+        columns: &["applied_at", "migration_name"],
+        text: "migration_name",
+        condition: "true",
+        order: "applied_at, migration_name",
+    },
+];
+
+/// The columns of Rails' second table, which tells its ledger from dbmate's.
+const RAILS_METADATA: [&str; 4] = ["created_at", "key", "updated_at", "value"];
+
+impl Tool {
+    /// The keys that `[adoption]` of a version may have.
+    pub fn keys() -> impl Iterator<Item = &'static str> {
+        SHAPES.iter().map(|shape| shape.key).chain(["rails"])
+    }
+
+    /// The key in `[adoption]`.
+    pub fn key(self) -> &'static str {
+        match self {
+            Self::Rails => "rails",
+            _ => self.shape().map_or("", |shape| shape.key),
+        }
+    }
+
+    /// The text of a row, the condition that it counts, and the order, as SQL.
+    pub fn reading(self) -> (&'static str, &'static str, &'static str) {
+        self.shape().map_or(("null", "false", "1"), |shape| (shape.text, shape.condition, shape.order))
+    }
+
+    fn shape(self) -> Option<&'static Shape> {
+        // Rails' ledger is told from dbmate's by the table beside it alone.
+        let tool = if self == Self::Rails { Self::Dbmate } else { self };
+        SHAPES.iter().find(|shape| shape.tool == tool)
+    }
+}
+
+impl fmt::Display for Tool {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Rails => f.write_str("Rails"),
+            _ => f.write_str(self.shape().map_or("", |shape| shape.name)),
+        }
+    }
+}
+
+/// The column sets of all ledgers, each sorted and joined by commas, for the server to look for.
+pub fn signatures() -> impl Iterator<Item = String> {
+    SHAPES.iter().map(|shape| shape.columns.join(",")).chain([RAILS_METADATA.join(",")])
+}
+
+/// Tells the ledgers among tables by their sorted column names.
+///
+/// `tables` are pairs of a table's name and its columns, joined by commas.
+pub fn identify(tables: &[(String, String)]) -> Vec<(Tool, String)> {
+    let rails = tables.iter().any(|(name, columns)| {
+        name.ends_with("ar_internal_metadata") && *columns == RAILS_METADATA.join(",")
+    });
+    let tool = |columns: &str| {
+        SHAPES.iter().find(|shape| shape.columns.join(",") == columns).map(|shape| shape.tool)
+    };
+    let found = tables.iter().filter_map(|(name, columns)| Some((tool(columns)?, name.clone())));
+    found
+        .map(|(tool, name)| if tool == Tool::Dbmate && rails { (Tool::Rails, name) } else { (tool, name) })
+        .collect()
+}
+
+/// Another tool's ledger as it was found.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct Foreign {
+    pub tool: Tool,
+    /// The table as SQL names it.
+    pub table: String,
+    /// What its rows name, oldest first; `None` if this role may not read it.
+    pub rows: Option<Vec<String>>,
+}
+
+impl Foreign {
+    /// The newest version that its rows claim.
+    pub fn claims(&self, timeline: &Timeline) -> Option<Number> {
+        self.rows.iter().flatten().filter_map(|row| self.version(row, timeline)).max()
+    }
+
+    /// The rows that no version of the timeline knows.
+    pub fn unknown(&self, timeline: &Timeline) -> Vec<&str> {
+        let rows = self.rows.iter().flatten();
+        rows.filter(|row| self.version(row, timeline).is_none()).map(String::as_str).collect()
+    }
+
+    fn version(&self, row: &str, timeline: &Timeline) -> Option<Number> {
+        let names = |v: &&crate::timeline::Version| {
+            v.adoption.get(self.tool.key()).is_some_and(|names| names.iter().any(|name| name == row))
+        };
+        timeline.versions.iter().rev().find(names).map(|v| v.number)
+    }
+
+    /// In words: what it is, what it names, and what that claims.
+    pub fn describe(&self, timeline: &Timeline) -> String {
+        let Self { tool, table, rows } = self;
+        let table = table.replace('"', "");
+        let names = match rows.as_deref() {
+            None => "may not be read by this role".to_owned(),
+            Some([]) => "is empty".to_owned(),
+            Some([only]) if only.is_empty() => "holds an empty row".to_owned(),
+            Some([only]) => format!("names {only}"),
+            Some(several) if *tool == Tool::Alembic => format!("names {}", several.join(" and ")),
+            Some([.., newest]) => {
+                format!(
+                    "names {}, the newest {newest}",
+                    crate::run::count(rows.iter().flatten().count(), "migration")
+                )
+            }
+        };
+        let claim = match self.claims(timeline) {
+            Some(at) => format!(", which claims version {at}"),
+            None if rows.as_ref().is_some_and(|rows| rows.iter().any(|row| !row.is_empty()))
+                && timeline.versions.iter().any(|v| v.adoption.contains_key(tool.key())) =>
+            {
+                ", which this timeline does not know".to_owned()
+            }
+            None => String::new(),
+        };
+        format!("{table} ({tool}) {names}{claim}")
+    }
+
+    /// The statements that leave an Alembic ledger at what was proven, so that the old start script has nothing to do.
+    /// Empty if the timeline maps nothing to that version, or a row names what it does not know: that may be newer.
+    pub fn mirror(&self, timeline: &Timeline, at: Number) -> String {
+        let revision = timeline
+            .versions
+            .iter()
+            .rev()
+            .filter(|v| v.number <= at)
+            .find_map(|v| v.adoption.get(self.tool.key()).and_then(|names| names.last()));
+        let known = self.unknown(timeline).iter().all(|row| row.is_empty());
+        match (self.tool, &self.rows, revision) {
+            (Tool::Alembic, Some(_), Some(revision)) if known => format!(
+                "delete from {table}; insert into {table} (version_num) values ('{}');",
+                revision.replace('\'', "''"),
+                table = self.table
+            ),
+            _ => String::new(),
+        }
+    }
+}
+
+/// The newest version that any of the ledgers claims.
+pub fn claimed(ledgers: &[Foreign], timeline: &Timeline) -> Option<Number> {
+    ledgers.iter().filter_map(|ledger| ledger.claims(timeline)).max()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::timeline::file::parse;
+    use std::path::Path;
+
+    fn timeline() -> Timeline {
+        let file = |name: &str, text: &str| (name.to_owned(), text.to_owned());
+        let files = vec![
+            file("tandem.toml", "application = 'a'"),
+            file("1_a.toml", "[adoption]\nalembic = ['base', 'one']\nsqlx = ['1']"),
+            file("2_b.toml", "release = '2'"),
+            file("3_c.toml", "[adoption]\nalembic = ['three']"),
+        ];
+        parse(Path::new("m"), files, &|_| None).unwrap()
+    }
+
+    fn alembic(rows: &[&str]) -> Foreign {
+        Foreign {
+            tool: Tool::Alembic,
+            table: "\"public\".\"alembic_version\"".into(),
+            rows: Some(rows.iter().map(|row| (*row).to_owned()).collect()),
+        }
+    }
+
+    #[test]
+    fn a_ledger_is_told_by_its_columns_and_never_by_its_name() {
+        let table = |name: &str, columns: &str| (name.to_owned(), columns.to_owned());
+        for (columns, tool) in [
+            ("version_num", Tool::Alembic),
+            ("checksum,description,execution_time,installed_on,success,version", Tool::Sqlx),
+            (
+                "checksum,description,execution_time,installed_by,installed_on,installed_rank,script,success,type,version",
+                Tool::Flyway,
+            ),
+            ("dirty,version", Tool::GolangMigrate),
+            ("version", Tool::Dbmate),
+            ("id,is_applied,tstamp,version_id", Tool::Goose),
+            (
+                "applied_steps_count,checksum,finished_at,id,logs,migration_name,rolled_back_at,started_at",
+                Tool::Prisma,
+            ),
+            ("applied_on,checksum,name,version", Tool::Refinery),
+            ("run_on,version", Tool::Diesel),
+            ("applied_at,migration_name", Tool::Files),
+        ] {
+            let found = identify(&[table("schema_migrations", columns), table("orders", "id,name")]);
+            assert_eq!(found, [(tool, "schema_migrations".to_owned())], "{columns}");
+            assert!(signatures().any(|signature| signature == columns));
+        }
+        let rails = [
+            table("schema_migrations", "version"),
+            table("ar_internal_metadata", "created_at,key,updated_at,value"),
+        ];
+        assert_eq!(identify(&rails), [(Tool::Rails, "schema_migrations".to_owned())]);
+    }
+
+    #[test]
+    fn rows_are_claims_in_words() {
+        let timeline = timeline();
+        for (rows, claims, words) in [
+            (&[][..], None, "is empty"),
+            (&[""], None, "holds an empty row"),
+            (&["one"], Some(1), "names one, which claims version 1"),
+            (&["base", "three"], Some(3), "names base and three, which claims version 3"),
+            (&["nobody's"], None, "names nobody's, which this timeline does not know"),
+        ] {
+            let ledger = alembic(rows);
+            assert_eq!(ledger.claims(&timeline), claims, "{rows:?}");
+            assert_eq!(ledger.describe(&timeline), format!("public.alembic_version (Alembic) {words}"));
+        }
+        let unreadable = Foreign { rows: None, ..alembic(&[]) };
+        assert!(unreadable.describe(&timeline).ends_with("may not be read by this role"));
+        assert_eq!(claimed(&[alembic(&["one"]), alembic(&["three"])], &timeline), Some(3));
+    }
+
+    #[test]
+    fn alembic_is_left_at_the_newest_revision_that_the_proven_version_has() {
+        let timeline = timeline();
+        let set = |revision: &str| {
+            format!(
+                "delete from \"public\".\"alembic_version\"; insert into \"public\".\"alembic_version\" (version_num) values ('{revision}');"
+            )
+        };
+        for (rows, at, wanted) in [
+            (&[][..], 1, set("one")),
+            (&[""], 2, set("one")),
+            (&["base", "one"], 3, set("three")),
+            (&["nobody's"], 3, String::new()),
+            (&["one"], 0, String::new()),
+        ] {
+            assert_eq!(alembic(rows).mirror(&timeline, at), wanted, "{rows:?} {at}");
+        }
+        let sqlx = Foreign { tool: Tool::Sqlx, ..alembic(&["1"]) };
+        assert_eq!(sqlx.claims(&timeline), Some(1));
+        assert_eq!(sqlx.mirror(&timeline, 1), "");
+    }
+}

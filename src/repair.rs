@@ -1,0 +1,494 @@
+//! Choosing what to run by effects: which versions a database has, whatever a stamp says, and what would make it whole.
+//!
+//! The effect of a version is the difference of the catalogs before and after it. A version's own objects are evidence for
+//! it if they are there in its form or in that of a later version, and against it if they are missing or still have the form
+//! from before. Missing where a later version drops them, or where databases may lack them, they are evidence of nothing;
+//! that something a version drops is not there counts only where the version has no other evidence, since what was never
+//! made is missing as well.
+
+use crate::catalog::render::{Completion, complete};
+use crate::catalog::{Catalog, Detail, Expected, Kind, Object, ObjectId};
+use crate::timeline::{Number, Timeline};
+use serde::Serialize;
+use std::collections::{BTreeMap, BTreeSet, HashMap};
+
+/// What a database has of a version.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Standing {
+    Applied,
+    Missing,
+    /// Some of its effects are there. `whole` says that what is missing can be had by adding.
+    Partly {
+        whole: bool,
+    },
+    /// It leaves no evidence in this catalog.
+    Unseen,
+}
+
+/// What a repair does about a version.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Action {
+    /// Its effects are there: it is recorded. If it has a `[proof]` and no effects on the catalog, the proof is asked
+    /// when its turn comes, and it is run if that is false.
+    Keep,
+    /// Its statements are run.
+    Run,
+    /// What is missing of it is rendered from the expected catalog, and its `[data]` is run.
+    Complete,
+}
+
+/// How a database is made to be at a version, in one transaction.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Repair {
+    /// The newest version that the database shows something of.
+    pub at: Number,
+    pub actions: Vec<(Number, Action)>,
+    /// How many objects of that version were found as they should be.
+    pub matched: usize,
+    /// What is missing of that version now, without the parts of missing relations.
+    pub missing: Vec<ObjectId>,
+    /// What nothing of this can resolve, in words.
+    pub obstacles: Vec<Obstacle>,
+    /// The user's own objects.
+    pub extras: Vec<String>,
+}
+
+/// Something of the database's own that stands where a version needs the place, and the way out.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Obstacle {
+    pub found: String,
+    pub remedy: String,
+}
+
+/// What is known about a database besides its catalog.
+#[derive(Debug, Clone, Copy)]
+pub struct Evidence<'a> {
+    /// The `[proof]`s that were asked.
+    pub proofs: &'a BTreeMap<Number, bool>,
+    /// The newest version that tandem's own ledger claims, or another tool's.
+    pub claimed: Option<Number>,
+    /// The claim is that of tandem's own ledger.
+    pub own: bool,
+}
+
+/// The forms of an object along the timeline: version and form, `None` where it is dropped.
+type History<'a> = HashMap<&'a ObjectId, Vec<(Number, Option<&'a Object>)>>;
+
+/// Finds out what a database has and what would make it whole; `None` if it shows nothing of any version.
+pub fn repair(
+    actual: &Catalog,
+    expected: &Expected,
+    timeline: &Timeline,
+    evidence: &Evidence<'_>,
+) -> Option<Repair> {
+    let history = history(expected);
+    let numbers: Vec<Number> = expected.index.versions.iter().map(|version| version.number).collect();
+    let standings: Vec<(Number, Standing)> =
+        numbers.iter().map(|number| (*number, standing(*number, actual, expected, &history))).collect();
+    let shown = |standing: &Standing| matches!(standing, Standing::Applied | Standing::Partly { .. });
+    let mut end = standings.iter().rposition(|(_, standing)| shown(standing))?;
+    // What leaves no evidence goes with the version before it, while its proof holds.
+    while let Some((next, Standing::Unseen)) = standings.get(end + 1)
+        && evidence.proofs.get(next).copied().unwrap_or(true)
+    {
+        end += 1;
+    }
+    let standings = &standings[..=end];
+    let at = standings[end].0;
+    let actions: Vec<(Number, Action)> = standings
+        .iter()
+        .map(|(number, standing)| (*number, action(*number, *standing, timeline, evidence.proofs)))
+        .collect();
+    let difference = expected.compare(actual, at);
+    let mut found = Repair {
+        at,
+        matched: expected.catalog_at(at).map_or(0, |catalog| catalog.objects.len())
+            - difference.missing.len()
+            - difference.different.len(),
+        missing: difference.missing_roots().cloned().collect(),
+        extras: extras(actual, &history),
+        obstacles: Vec::new(),
+        actions,
+    };
+    found.obstacles = obstacles(&found, actual, expected, timeline, evidence, &history);
+    Some(found)
+}
+
+impl Repair {
+    /// The versions with this action.
+    pub fn with(&self, action: Action) -> impl Iterator<Item = Number> {
+        self.actions.iter().filter(move |(_, a)| *a == action).map(|(number, _)| *number)
+    }
+
+    /// Nothing is to be run or completed: the version only has to be recorded.
+    pub fn is_whole(&self) -> bool {
+        self.actions.iter().all(|(_, action)| *action == Action::Keep) && self.missing.is_empty()
+    }
+}
+
+fn action(
+    number: Number,
+    standing: Standing,
+    timeline: &Timeline,
+    proofs: &BTreeMap<Number, bool>,
+) -> Action {
+    let refuted = proofs.get(&number) == Some(&false);
+    let has_sql = timeline.version(number).is_some_and(|version| version.up.is_some());
+    match standing {
+        Standing::Missing | Standing::Partly { whole: false } => Action::Run,
+        Standing::Partly { whole: true } => Action::Complete,
+        Standing::Applied if refuted => Action::Complete,
+        Standing::Unseen if refuted && has_sql => Action::Run,
+        Standing::Unseen if refuted => Action::Complete,
+        Standing::Applied | Standing::Unseen => Action::Keep,
+    }
+}
+
+fn history(expected: &Expected) -> History<'_> {
+    let mut history = History::new();
+    let Some(first) = expected.index.versions.first().map(|version| version.number) else { return history };
+    for (id, object) in &expected.baseline.objects {
+        history.entry(id).or_default().push((first, Some(object)));
+    }
+    for (number, effects) in &expected.effects {
+        for id in &effects.removed {
+            history.entry(id).or_default().push((*number, None));
+        }
+        for (id, object) in effects.added.iter().chain(&effects.changed) {
+            history.entry(id).or_default().push((*number, Some(object)));
+        }
+    }
+    history
+}
+
+/// What a version does: the objects that it leaves, and those that it drops.
+fn effects_of(number: Number, expected: &Expected) -> (Vec<(&ObjectId, &Object)>, Vec<&ObjectId>) {
+    match expected.effects.get(&number) {
+        Some(effects) => {
+            let left = effects.added.iter().chain(&effects.changed).map(|(id, object)| (id, object));
+            (left.collect(), effects.removed.iter().collect())
+        }
+        None if expected.index.versions.first().is_some_and(|first| first.number == number) => {
+            (expected.baseline.objects.iter().collect(), Vec::new())
+        }
+        None => (Vec::new(), Vec::new()),
+    }
+}
+
+fn standing(number: Number, actual: &Catalog, expected: &Expected, history: &History<'_>) -> Standing {
+    let (left, removed) = effects_of(number, expected);
+    let optional = expected.optional_at(number);
+    let (mut there, mut to_add, mut to_change, mut gone) = (0, 0, 0, 0);
+    let forms = |id: &ObjectId, when: &dyn Fn(Number) -> bool| {
+        let all = history.get(id).map(Vec::as_slice).unwrap_or_default();
+        all.iter().filter(|(number, _)| when(*number)).map(|(_, form)| *form).collect::<Vec<_>>()
+    };
+    let like = |found: &Object, forms: &[Option<&Object>]| {
+        forms.iter().flatten().any(|form| found.detail.same(&form.detail, across(actual, expected)))
+    };
+    // Seldom more than one step back: the form right before this version.
+    let before = |id: &ObjectId| forms(id, &|n| n < number).pop().flatten();
+    for (id, object) in &left {
+        // An extension belongs to the database: others install the same one.
+        if id.kind == Kind::Extension {
+            continue;
+        }
+        let unchanged =
+            before(id).is_some_and(|before| before.detail.same(&object.detail, across(actual, expected)));
+        if unchanged {
+            continue;
+        }
+        match actual.objects.get(*id) {
+            Some(found) if like(found, &forms(id, &|n| n >= number)) => there += 1,
+            Some(found) if like(found, &forms(id, &|n| n < number)) => to_change += 1,
+            // Somebody's own form says nothing.
+            Some(_) => {}
+            None if optional.covers(id, object) => {}
+            None if forms(id, &|n| n > number).iter().any(Option::is_none) => {}
+            None => to_add += 1,
+        }
+    }
+    let own = there + to_add + to_change;
+    for id in removed {
+        match actual.objects.get(id) {
+            None => gone += 1,
+            Some(found) if like(found, &forms(id, &|n| n > number)) => {}
+            Some(found) if like(found, &forms(id, &|n| n < number)) => to_change += 1,
+            Some(_) => {}
+        }
+    }
+    match (there, to_add + to_change) {
+        (0, 0) if own == 0 && gone > 0 => Standing::Applied,
+        (0, 0) => Standing::Unseen,
+        (0, _) if own == 0 && gone > 0 => Standing::Partly { whole: to_change == 0 },
+        (0, _) => Standing::Missing,
+        (_, 0) => Standing::Applied,
+        _ => Standing::Partly { whole: to_change == 0 },
+    }
+}
+
+/// Servers of two major versions print views differently.
+fn across(actual: &Catalog, expected: &Expected) -> bool {
+    actual.server / 10_000 != expected.index.server / 10_000
+}
+
+/// What completing a version adds to a database: its own objects in the newest form that no version to be run has yet to
+/// give them.
+pub fn wanted(
+    number: Number,
+    actual: &Catalog,
+    expected: &Expected,
+    actions: &[(Number, Action)],
+) -> Catalog {
+    let to_run: BTreeSet<Number> =
+        actions.iter().filter(|(n, a)| *a == Action::Run && *n > number).map(|(n, _)| *n).collect();
+    let end = actions.last().map_or(number, |(n, _)| *n);
+    let mut wanted = Catalog { server: expected.index.server, ..Catalog::default() };
+    for (id, object) in effects_of(number, expected).0 {
+        wanted.objects.insert(id.clone(), object.clone());
+    }
+    for (later, effects) in
+        expected.effects.range(number..=end.max(number)).skip_while(|(n, _)| **n == number)
+    {
+        let runs = to_run.contains(later);
+        for id in &effects.removed {
+            if !runs {
+                wanted.objects.remove(id);
+            }
+        }
+        for (id, object) in &effects.changed {
+            if !runs && let Some(form) = wanted.objects.get_mut(id) {
+                form.clone_from(object);
+            }
+        }
+    }
+    without_optional(&mut wanted, actual, expected, number);
+    wanted
+}
+
+/// The expected catalog of a version without what this database may lack and lacks.
+pub fn required(number: Number, actual: &Catalog, expected: &Expected) -> Catalog {
+    let mut wanted = expected.catalog_at(number).unwrap_or_default();
+    without_optional(&mut wanted, actual, expected, number);
+    wanted
+}
+
+fn without_optional(wanted: &mut Catalog, actual: &Catalog, expected: &Expected, number: Number) {
+    let optional = expected.optional_at(number);
+    let lacks_relation = |id: &ObjectId| {
+        id.is_part()
+            && ![Kind::Table, Kind::View, Kind::MaterializedView].into_iter().any(|kind| {
+                actual.objects.contains_key(&ObjectId::relation(kind, &*id.schema, &*id.relation))
+            })
+    };
+    wanted.objects.retain(|id, object| {
+        actual.objects.contains_key(id)
+            || !(optional.names(id, object) || lacks_relation(id) && optional.covers(id, object))
+    });
+}
+
+/// The user's own objects: what no version has.
+fn extras(actual: &Catalog, history: &History<'_>) -> Vec<String> {
+    let unknown: BTreeSet<&ObjectId> =
+        actual.objects.keys().filter(|id| !history.contains_key(id) && id.kind != Kind::Extension).collect();
+    let relation = |id: &ObjectId| {
+        [Kind::Table, Kind::View, Kind::MaterializedView]
+            .map(|kind| ObjectId::relation(kind, &*id.schema, &*id.relation))
+    };
+    unknown
+        .iter()
+        .filter(|id| !id.is_part() || !relation(id).iter().any(|relation| unknown.contains(relation)))
+        .map(ToString::to_string)
+        .collect()
+}
+
+fn obstacles(
+    repair: &Repair,
+    actual: &Catalog,
+    expected: &Expected,
+    timeline: &Timeline,
+    evidence: &Evidence<'_>,
+    history: &History<'_>,
+) -> Vec<Obstacle> {
+    let mut obstacles = Vec::new();
+    for number in repair.with(Action::Run) {
+        let up = timeline.version(number).and_then(|version| version.up.as_ref());
+        if let Some(up) = up.filter(|up| !up.transaction) {
+            obstacles.push(Obstacle {
+                found: format!(
+                    "version {number} is missing below version {}, and cannot run in a transaction",
+                    repair.at
+                ),
+                remedy: format!("run the statements of {} by hand, then start again", up.path),
+            });
+        }
+    }
+    let touched = |id: &ObjectId| {
+        repair.with(Action::Run).any(|number| {
+            history.get(id).is_some_and(|forms| forms.iter().any(|(touching, _)| *touching == number))
+        })
+    };
+    // Objects that are there in another form, and that no version to be run is going to change.
+    let required = required(repair.at, actual, expected);
+    let Completion { impossible, .. } = complete(actual, &required);
+    let mut taken = BTreeSet::new();
+    for different in impossible.iter().filter(|different| !touched(&different.id)) {
+        let id = &different.id;
+        if id.kind.is_relation() {
+            taken.insert((id.schema.clone(), id.relation.clone()));
+        }
+        obstacles.push(Obstacle {
+            found: format!("{id}: expected {}; found {}", different.expected, different.found),
+            remedy: format!(
+                "change it by hand to what is expected, or, if it is your own, rename it: {}",
+                rename(id)
+            ),
+        });
+    }
+    obstacles.extend(foreign_tables(repair, actual, expected, evidence, history, &taken));
+    obstacles
+}
+
+/// Tables that bear the name of a version's table and are, as far as can be told, somebody's own: they lack columns, and
+/// nothing says that the version was ever there, or they have columns that no version has.
+fn foreign_tables(
+    repair: &Repair,
+    actual: &Catalog,
+    expected: &Expected,
+    evidence: &Evidence<'_>,
+    history: &History<'_>,
+    taken: &BTreeSet<(String, String)>,
+) -> Vec<Obstacle> {
+    let required = required(repair.at, actual, expected);
+    let mut lacking: BTreeMap<(&str, &str), Vec<&str>> = BTreeMap::new();
+    for id in required.objects.keys().filter(|id| id.kind == Kind::Column) {
+        let table = ObjectId::relation(Kind::Table, &*id.schema, &*id.relation);
+        if actual.objects.contains_key(&table) && !actual.objects.contains_key(id) {
+            lacking.entry((&id.schema, &id.relation)).or_default().push(&id.name);
+        }
+    }
+    let mut obstacles = Vec::new();
+    for ((schema, relation), columns) in lacking {
+        let table = ObjectId::relation(Kind::Table, schema, relation);
+        let made = history.get(&table).and_then(|forms| forms.first()).map_or(0, |(number, _)| *number);
+        // A column that a version to be run adds is no gap.
+        let gaps: Vec<&&str> = columns
+            .iter()
+            .filter(|name| {
+                let id = ObjectId::part(Kind::Column, schema, relation, **name);
+                !repair.with(Action::Run).any(|number| {
+                    number > made
+                        && history.get(&id).is_some_and(|forms| forms.iter().any(|(n, _)| *n == number))
+                })
+            })
+            .collect();
+        let strange = actual.objects.keys().any(|id| {
+            id.kind == Kind::Column
+                && id.schema == schema
+                && id.relation == relation
+                && !history.contains_key(id)
+        });
+        let believed = evidence.claimed.is_some_and(|claimed| claimed >= made) && (evidence.own || !strange);
+        if gaps.is_empty() || believed || taken.contains(&(schema.to_owned(), relation.to_owned())) {
+            continue;
+        }
+        let more = if gaps.len() > 1 { format!(" and {} more", gaps.len() - 1) } else { String::new() };
+        obstacles.push(Obstacle {
+            found: format!(
+                "{table} is in the way: version {made} makes a table of that name, and this one lacks its column {}{more}",
+                gaps[0]
+            ),
+            remedy: format!("if it is your own, rename it: {}", rename(&table)),
+        });
+    }
+    obstacles
+}
+
+/// The statement that gets something out of the way.
+fn rename(id: &ObjectId) -> String {
+    let quoted = |name: &str| format!("\"{}\"", name.replace('"', "\"\""));
+    let (schema, relation) = (quoted(&id.schema), quoted(&id.relation));
+    match id.kind {
+        Kind::View => {
+            format!("alter view {schema}.{relation} rename to {}", quoted(&format!("{}_own", id.relation)))
+        }
+        Kind::Column => format!(
+            "alter table {schema}.{relation} rename column {} to {}",
+            quoted(&id.name),
+            quoted(&format!("{}_own", id.name))
+        ),
+        _ if id.relation.is_empty() => format!("alter … rename {}", id.name),
+        _ => format!("alter table {schema}.{relation} rename to {}", quoted(&format!("{}_own", id.relation))),
+    }
+}
+
+/// What stands in the way of versions to come: somebody's own relation where a version makes one, and views on what a
+/// version drops or gives another type.
+pub fn in_the_way(actual: &Catalog, expected: &Expected, versions: &[Number]) -> Vec<Obstacle> {
+    let mut obstacles = Vec::new();
+    let known: BTreeSet<&ObjectId> = history(expected).into_keys().collect();
+    let views = actual.objects.iter().filter_map(|(id, object)| match &object.detail {
+        Detail::View(view) | Detail::MaterializedView(view) if !known.contains(id) => Some((id, view)),
+        _ => None,
+    });
+    let views: Vec<_> = views.collect();
+    for number in versions {
+        let Some(effects) = expected.effects.get(number) else { continue };
+        let added = effects.added.iter().map(|(id, _)| id).filter(|id| id.kind.is_relation());
+        for id in added {
+            let others = [Kind::Table, Kind::View, Kind::MaterializedView]
+                .map(|kind| ObjectId::relation(kind, &*id.schema, &*id.relation));
+            if let Some(found) =
+                others.iter().find(|found| actual.objects.contains_key(*found) && !known.contains(found))
+            {
+                obstacles.push(Obstacle {
+                    found: format!(
+                        "{found} is in the way: version {number} makes a {} of that name",
+                        id.kind.word()
+                    ),
+                    remedy: format!("rename it: {}", rename(found)),
+                });
+            }
+        }
+        let retyped = effects.changed.iter().filter_map(|(id, after)| {
+            let (Detail::Column(after), Some(Detail::Column(before))) =
+                (&after.detail, actual.objects.get(id).map(|object| &object.detail))
+            else {
+                return None;
+            };
+            (before.data_type != after.data_type).then_some((id, "gives another type"))
+        });
+        let dropped =
+            effects.removed.iter().filter(|id| actual.objects.contains_key(id)).map(|id| (id, "drops"));
+        for (id, does) in
+            dropped.chain(retyped).filter(|(id, _)| id.kind == Kind::Column || id.kind.is_relation())
+        {
+            let mut source = format!("{}.{}", bare(&id.schema), bare(&id.relation));
+            if id.kind == Kind::Column {
+                source = format!("{source}.{}", bare(&id.name));
+            }
+            for (view, detail) in views.iter().filter(|(_, view)| view.reads.contains(&source)) {
+                let kind = view.kind.word();
+                let name = format!("{}.{}", bare(&view.schema), bare(&view.relation));
+                obstacles.push(Obstacle {
+                    found: format!("your {view} stands on {id}, which version {number} {does}"),
+                    remedy: format!(
+                        "drop {kind} {name}; start again; then make it anew without that column. It is now: {}",
+                        detail.definition.split_whitespace().collect::<Vec<_>>().join(" ")
+                    ),
+                });
+            }
+        }
+    }
+    obstacles.sort_by(|a, b| a.found.cmp(&b.found));
+    obstacles.dedup();
+    obstacles
+}
+
+/// A name as the server writes it.
+fn bare(name: &str) -> String {
+    let plain = name.starts_with(|c: char| c.is_ascii_lowercase() || c == '_')
+        && name.chars().all(|c| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '_');
+    if plain { name.to_owned() } else { format!("\"{}\"", name.replace('"', "\"\"")) }
+}
