@@ -1,0 +1,147 @@
+//! `match` as a pattern with `--all-collections`: over real names and aliases, each real collection once, shadows never.
+
+mod common;
+
+use common::World;
+use local_servers::{Qdrant, QdrantVersion};
+use serde_json::{Value, json};
+use tandem::collection::SHADOW_PREFIX;
+
+fn world(version: QdrantVersion) -> World {
+    let db = local_servers::postgres().create_database("patterns");
+    let world = World::on(db, Qdrant::shared(version).unwrap());
+    let toml = "compatible_from = 1\n[[collection]]\nmatch = \"${QDRANT_COLLECTION_NAME}*\"\n\
+                [collection.payload_indexes]\nuser_id = \"keyword\"\n";
+    world.version("0001_users", "create table users (id bigint primary key);", toml);
+    world.record();
+    world
+}
+
+/// Collections of one test, gone at its end.
+struct Collections<'a> {
+    world: &'a World,
+    names: Vec<String>,
+}
+
+impl<'a> Collections<'a> {
+    /// Each with one point.
+    fn new(world: &'a World, names: &[String]) -> Self {
+        let collection = json!({ "vectors": { "a": { "size": 2, "distance": "Dot" } } });
+        let points =
+            json!({ "points": [{ "id": 1, "vector": { "a": [1, 2] }, "payload": { "user_id": "u" } }] });
+        for name in names {
+            call(world, "PUT", &format!("/collections/{name}"), &collection);
+            call(world, "PUT", &format!("/collections/{name}/points?wait=true"), &points);
+        }
+        Self { world, names: names.to_vec() }
+    }
+
+    fn info(&self, i: usize) -> Value {
+        call(self.world, "GET", &format!("/collections/{}", self.names[i]), &json!({}))
+    }
+
+    /// Stamped and indexed, with its point.
+    fn is_managed(&self, i: usize) -> bool {
+        let info = self.info(i);
+        assert_eq!(info["points_count"], 1);
+        let (stamp, index) = (&info["config"]["metadata"]["tandem"], &info["payload_schema"]["user_id"]);
+        assert_eq!(stamp.is_object(), index.is_object(), "{info}");
+        stamp.is_object()
+    }
+}
+
+impl Drop for Collections<'_> {
+    fn drop(&mut self) {
+        for name in &self.names {
+            let _ = self.world.qdrant.rest("DELETE", &format!("/collections/{name}"), "");
+        }
+    }
+}
+
+fn call(world: &World, method: &str, path: &str, body: &Value) -> Value {
+    let (status, text) = world.qdrant.rest(method, path, &body.to_string()).unwrap();
+    assert_eq!(status, 200, "{method} {path}: {text}");
+    serde_json::from_str::<Value>(&text).unwrap()["result"].take()
+}
+
+fn alias(world: &World, alias: &str, to: &str) {
+    let action = json!({ "create_alias": { "collection_name": to, "alias_name": alias } });
+    call(world, "POST", "/collections/aliases", &json!({ "actions": [action] }));
+}
+
+#[test]
+fn a_pattern_covers_each_real_collection_once_and_no_shadow() {
+    for version in QdrantVersion::ALL {
+        let world = world(version);
+        let own = &world.collection;
+        let all = Collections::new(
+            &world,
+            &[
+                own.clone(),
+                format!("{own}_ingrid_7d"),
+                format!("elsewhere_{own}"),
+                format!("not_{own}"),
+                format!("{SHADOW_PREFIX}{own}_1"),
+                format!("{SHADOW_PREFIX}{own}_2"),
+            ],
+        );
+        // Found twice, by alias only, not at all, and a shadow that a switch has made the live collection.
+        alias(&world, &format!("{own}_ingrid"), &all.names[1]);
+        alias(&world, &format!("{own}_by_alias"), &all.names[2]);
+        alias(&world, &format!("{own}_switched"), &all.names[5]);
+
+        world.output(["migrate"]).expect(78).says(&["--all-collections", own]);
+        assert!((0..6).all(|i| !all.is_managed(i)));
+
+        let planned: Value =
+            serde_json::from_str(&world.output(["plan", "--json", "--all-collections"]).expect(0).stdout)
+                .unwrap();
+        let mut names: Vec<&str> =
+            planned["collections"].as_array().unwrap().iter().map(|c| c["name"].as_str().unwrap()).collect();
+        names.sort_unstable();
+        let mut wanted = [&all.names[0], &all.names[1], &all.names[2], &all.names[5]];
+        wanted.sort_unstable();
+        assert_eq!(names, wanted);
+
+        world.output(["migrate", "--all-collections"]).expect(0);
+        assert_eq!(
+            (0..6).map(|i| all.is_managed(i)).collect::<Vec<_>>(),
+            [true, true, true, false, false, true]
+        );
+        world.output(["verify", "--all-collections"]).expect(0);
+        let again = world.output(["migrate", "--all-collections"]).expect(0);
+        assert!(again.stderr.contains("unchanged since their last proof"), "{}", again.stderr);
+    }
+}
+
+#[test]
+fn a_collection_that_appears_later_is_brought_to_head_by_the_next_run() {
+    for version in QdrantVersion::ALL {
+        let world = world(version);
+        let first = Collections::new(&world, &[format!("{}_a", world.collection)]);
+        world.output(["migrate", "--all-collections"]).expect(0);
+        let later = Collections::new(&world, &[format!("{}_b", world.collection)]);
+        world.output(["verify", "--all-collections"]).expect(2);
+        world.output(["migrate", "--all-collections"]).expect(0);
+        assert!(first.is_managed(0) && later.is_managed(0));
+    }
+}
+
+#[test]
+fn a_name_that_is_an_alias_is_the_collection_behind_it() {
+    for version in QdrantVersion::ALL {
+        let world = world(version);
+        let toml = "compatible_from = 1\n[[collection]]\nmatch = \"${QDRANT_COLLECTION_NAME}\"\n\
+                    ensure = [\"${QDRANT_COLLECTION_NAME}\"]\n[collection.vectors]\na = { size = 2, distance = 'Dot' }\n\
+                    [collection.payload_indexes]\nuser_id = \"keyword\"\n";
+        world.version("0001_users", "create table users (id bigint primary key);", toml);
+        world.record();
+        let all = Collections::new(&world, &[format!("{}_7d", world.collection)]);
+        alias(&world, &world.collection, &all.names[0]);
+        world.output(["migrate"]).expect(0);
+        assert!(all.is_managed(0));
+        world.output(["verify"]).expect(0);
+        let aliases = call(&world, "GET", &format!("/collections/{}/aliases", all.names[0]), &json!({}));
+        assert_eq!(aliases["aliases"][0]["alias_name"], json!(world.collection));
+    }
+}
