@@ -5,12 +5,15 @@ use crate::secret::Secret;
 use clap::error::{ContextValue, ErrorKind};
 use clap::{Args, Parser, Subcommand};
 use std::ffi::OsString;
+use std::path::PathBuf;
 
 const AFTER_HELP: &str = "\
 Examples:
   tandem run -- python bot.py            wait, upgrade both stores, become the bot
   tandem plan --exit-code                exit 2 if the stores are behind this image
   tandem verify --wait                   init container: wait until somebody else has migrated
+  tandem validate whisperengine_memory   exit 0 if a collection is as declared, 2 if not
+  tandem snapshot create my_memory       then list, download, restore: tandem snapshot --help
   tandem config                          which settings are in force and where each came from
 
 Settings: defaults < file (--config) < environment < flags.
@@ -91,6 +94,33 @@ pub enum Command {
     /// For a restored backup or an exchanged volume: collections are compared, completed and stamped anew; a collection
     /// that is gone is created empty. Nothing is deleted.
     Adopt,
+    /// Take, list, download and restore snapshots of a collection
+    Snapshot {
+        #[command(subcommand)]
+        action: SnapshotAction,
+    },
+    /// Hold a collection against its declaration: exit 0 if it is as declared at the head, 2 if not
+    ///
+    /// Compares the whole configuration and all payload indexes, counts the points exactly, and names the fills that are
+    /// due. Needs Qdrant and the timeline, and writes nothing.
+    Validate {
+        /// A collection or an alias
+        collection: String,
+        /// Print JSON
+        #[arg(long)]
+        json: bool,
+    },
+    /// Show why a collection needs a rebuild and what it would do
+    Rebuild {
+        /// A collection or an alias
+        collection: String,
+        /// Change nothing
+        #[arg(long, required = true)]
+        dry_run: bool,
+        /// Print JSON
+        #[arg(long)]
+        json: bool,
+    },
     /// Write the expected catalogs of the timeline, using an empty scratch database
     Record,
     /// Check the timeline's files, without any store
@@ -103,6 +133,63 @@ pub enum Command {
     },
     /// Print the version
     Version,
+}
+
+/// What to do with snapshots. They lie on the server, which deletes them with the last volume they are on.
+#[derive(Debug, Clone, PartialEq, Eq, Subcommand)]
+pub enum SnapshotAction {
+    /// Take one, and prove that the server lists it whole
+    Create {
+        /// A collection or an alias
+        collection: String,
+        /// Print JSON
+        #[arg(long)]
+        json: bool,
+    },
+    /// List them, oldest first
+    List {
+        /// A collection or an alias
+        collection: String,
+        /// Print JSON
+        #[arg(long)]
+        json: bool,
+    },
+    /// Download one through the REST port, and compare its checksum
+    Download {
+        /// A collection or an alias
+        collection: String,
+        /// The newest if not given
+        snapshot: Option<String>,
+        /// A file that does not exist, or a directory
+        #[arg(long, value_name = "PATH", default_value = ".")]
+        to: PathBuf,
+        /// Print JSON
+        #[arg(long)]
+        json: bool,
+    },
+    /// Restore one as a new collection, never over one that exists
+    ///
+    /// With --into it becomes that collection. Where COLLECTION is an alias, it becomes a collection of its own, is counted,
+    /// and then the alias leads to it; the old one is kept. Where COLLECTION is free, a file becomes it. Aliases are not in
+    /// snapshots. The next start brings what was restored to the head.
+    Restore {
+        /// A collection or an alias
+        collection: String,
+        /// One that the server keeps for COLLECTION; the newest if not given
+        snapshot: Option<String>,
+        /// A downloaded file instead
+        #[arg(long, value_name = "PATH", conflicts_with = "snapshot")]
+        file: Option<PathBuf>,
+        /// Its SHA-256, which the server compares first
+        #[arg(long, value_name = "HEX", requires = "file")]
+        checksum: Option<String>,
+        /// The name of the new collection
+        #[arg(long, value_name = "NAME")]
+        into: Option<String>,
+        /// Print JSON
+        #[arg(long)]
+        json: bool,
+    },
 }
 
 /// Flags that every command takes; each overrides the variable in its description.

@@ -1,18 +1,19 @@
 //! What each command does with the settings in force.
 
-use crate::cli::Command;
+use crate::cli::{Command, SnapshotAction};
 use crate::config::{MissingDatabase, OnRefusal, PostgresSettings, Settings};
 use crate::error::{Error, ExitCode, Result};
 use crate::inspect::{self, Stores, Subject};
 use crate::postgres;
 use crate::postgres::introspect::Exclude;
+use crate::postgres::lock::{self, Key};
 use crate::postgres::session::{Backend, Session};
 use crate::postgres::store::Store;
 use crate::probe::{Board, Phase, Responder};
 use crate::progress::Meter;
 use crate::timeline::{self, Timeline, lint};
 use crate::wait;
-use crate::{event, progress, qdrant, record, report, run, termination};
+use crate::{event, operate, progress, qdrant, record, report, run, termination};
 use std::ffi::OsString;
 use std::time::{Duration, Instant};
 
@@ -67,6 +68,11 @@ pub async fn run(command: Command, settings: &Settings, interruptible: &Interrup
         Command::Plan { json, exit_code } => return plan(settings, interruptible, json, exit_code).await,
         Command::Status { json } => status(settings, interruptible, json).await?,
         Command::Verify { wait } => verify(settings, interruptible, wait).await?,
+        Command::Snapshot { action } => snapshot(settings, interruptible, action).await?,
+        Command::Validate { collection, json } => return validate(settings, &collection, json).await,
+        Command::Rebuild { collection, json, dry_run: _ } => {
+            plan_rebuild(settings, &collection, json).await?
+        }
         Command::Record => record(settings).await?,
         Command::Lint => lint(settings)?,
         Command::Config { json: true } => event::output(&format!("{}\n", settings.json()?))?,
@@ -212,6 +218,139 @@ async fn verify(settings: &Settings, interruptible: &Interruptible, wait: bool) 
         }
         tokio::time::sleep(Duration::from_millis(500)).await;
     }
+}
+
+async fn snapshot(settings: &Settings, interruptible: &Interruptible, action: SnapshotAction) -> Result<()> {
+    let client = wait::qdrant(settings, qdrant::attempt).await?;
+    let meter = Meter::default();
+    let _display = progress::display(meter.clone(), &settings.log);
+    match action {
+        SnapshotAction::Create { collection, json } => {
+            let place = operate::existing(&client, &collection).await?;
+            let taken = client.create_snapshot(&place.real).await?;
+            answer(json, &taken, || operate::snapshots_text(std::slice::from_ref(&taken)))
+        }
+        SnapshotAction::List { collection, json } => {
+            let place = operate::existing(&client, &collection).await?;
+            let snapshots = client.list_snapshots(&place.real).await?;
+            answer(json, &snapshots, || operate::snapshots_text(&snapshots))
+        }
+        SnapshotAction::Download { collection, snapshot, to, json } => {
+            let place = operate::existing(&client, &collection).await?;
+            let snapshot = operate::snapshot(&client, &place, snapshot.as_deref()).await?;
+            let done = operate::download(&client, &place, &snapshot, &to, &meter).await?;
+            answer(json, &done, || {
+                format!("{}  {}  {}\n", done.file.display(), progress::bytes(done.size), done.checksum)
+            })
+        }
+        SnapshotAction::Restore { collection, snapshot, file, checksum, into, json } => {
+            let place = operate::find(&client, &collection).await?;
+            let origin = match (&file, &place) {
+                (Some(file), _) => operate::Origin::File(file),
+                (None, Some(place)) => {
+                    let snapshot = operate::snapshot(&client, place, snapshot.as_deref()).await?;
+                    operate::Origin::Kept(place, snapshot)
+                }
+                (None, None) => return operate::existing(&client, &collection).await.map(drop),
+            };
+            let into = match (into, &place) {
+                (Some(into), _) => into,
+                (None, None) => collection,
+                (None, Some(place)) => {
+                    let restored = switch_alias(
+                        settings,
+                        interruptible,
+                        &client,
+                        place,
+                        &origin,
+                        checksum.as_deref(),
+                        &meter,
+                    )
+                    .await?;
+                    return answer(json, &restored, || restored.text());
+                }
+            };
+            let restored = operate::restore(&client, &origin, &into, checksum.as_deref(), &meter).await?;
+            answer(json, &restored, || restored.text())
+        }
+    }
+}
+
+/// Restores beside what an alias leads to, then lets the alias lead to it: under the collection's lock, so that no start
+/// is at work on the other one.
+async fn switch_alias(
+    settings: &Settings,
+    interruptible: &Interruptible,
+    client: &qdrant::Client,
+    place: &operate::Place,
+    origin: &operate::Origin<'_>,
+    checksum: Option<&str>,
+    meter: &Meter,
+) -> Result<operate::Restored> {
+    if !place.is_alias() {
+        return Err(Error::new(
+            ExitCode::Refused,
+            format!("`{}` is a collection, and a restore that fails would destroy it", place.name),
+        )
+        .expected("an alias, a name that is free, or --into with one")
+        .remedy("restore with --into NEW, look at it, and let the application use that name"));
+    }
+    let timeline = load(settings)?;
+    let store = Store::new(&timeline.settings);
+    let mut stores = connect(settings, interruptible).await?;
+    let key = Key::Collection(place.real.clone());
+    let held = lock::acquire(&mut stores.session, &store, key, settings.lock_timeout).await?;
+    let fresh = operate::fresh_name(client, &place.name).await?;
+    let restored = operate::restore(client, origin, &fresh, checksum, meter).await?;
+    held.check(&mut stores.session).await?;
+    if operate::existing(client, &place.name).await? != *place {
+        return Err(Error::new(
+            ExitCode::Refused,
+            format!(
+                "the alias {} was changed meanwhile; {fresh} is restored and nothing leads to it",
+                place.name
+            ),
+        )
+        .remedy("look at both, then run again"));
+    }
+    client.set_alias(&place.name, &fresh).await?;
+    held.release(&mut stores.session).await?;
+    Ok(operate::Restored { alias: Some(place.name.clone()), replaced: Some(place.real.clone()), ..restored })
+}
+
+async fn validate(settings: &Settings, collection: &str, json: bool) -> Result<Outcome> {
+    let timeline = load(settings)?;
+    let client = wait::qdrant(settings, qdrant::attempt).await?;
+    let survey = client.survey(&[collection.to_owned()]).await?;
+    let real = survey.aliases.get(collection).map_or(collection, String::as_str).to_owned();
+    let place = operate::Place { name: collection.to_owned(), real };
+    let (declaration, head) = operate::declaration(&timeline, &place)?;
+    let found = match survey.collections.get(&place.real) {
+        Some(observed) => Some((observed, client.count_points(&place.real).await?)),
+        None => None,
+    };
+    let validation = operate::validate(place, found, declaration, &timeline, head, survey.server);
+    answer(json, &validation, || validation.text())?;
+    Ok(Outcome::Exit(if validation.valid { ExitCode::Ok } else { ExitCode::Pending }))
+}
+
+async fn plan_rebuild(settings: &Settings, collection: &str, json: bool) -> Result<()> {
+    let timeline = load(settings)?;
+    let client = wait::qdrant(settings, qdrant::attempt).await?;
+    let place = operate::existing(&client, collection).await?;
+    let (declaration, head) = operate::declaration(&timeline, &place)?;
+    let survey = client.survey(std::slice::from_ref(&place.real)).await?;
+    let Some(observed) = survey.collections.get(&place.real) else {
+        return operate::existing(&client, &place.real).await.map(drop);
+    };
+    let points = client.count_points(&place.real).await?;
+    let plan = operate::rebuild_plan(place, (observed, points), declaration, &timeline, head, survey.server);
+    answer(json, &plan, || plan.text())
+}
+
+/// What a command found, for machines or for people.
+fn answer(json: bool, value: &impl serde::Serialize, text: impl FnOnce() -> String) -> Result<()> {
+    if json { print_json(value) } else { event::output(&text()) }
 }
 
 async fn record(settings: &Settings) -> Result<()> {

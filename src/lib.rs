@@ -16,6 +16,7 @@ pub mod event;
 pub mod exec;
 pub mod inspect;
 pub mod ledger;
+pub mod operate;
 pub mod plan;
 pub mod postgres;
 pub mod probe;

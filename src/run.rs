@@ -374,12 +374,14 @@ async fn publish_collection(
         match &step.action {
             Action::Fill { fills, .. } => {
                 let from = interrupted.as_ref().filter(|(those, _)| those == fills).map(|(_, from)| from);
-                let note = async |next: &PointId| {
+                let note = async |next: Option<&PointId>| {
                     held.check(&mut stores.session).await?;
-                    let action = Action::Fill { fills: fills.clone(), from: Some(next.clone()) };
-                    let step = Step { collection: name.to_owned(), action };
-                    let json = serde_json::to_string(&step).map_err(apply::unserialisable)?;
-                    let sql = store.note(&epoch, name, &json);
+                    let step = next.map(|next| Step {
+                        collection: name.to_owned(),
+                        action: Action::Fill { fills: fills.clone(), from: Some(next.clone()) },
+                    });
+                    let json = step.as_ref().map(serde_json::to_string).transpose();
+                    let sql = store.note(&epoch, name, json.map_err(apply::unserialisable)?.as_deref());
                     stores.session.run("journalling how far a fill has come", sql).await.map(drop)
                 };
                 client.fill(name, fills, from, options.meter, note).await?;

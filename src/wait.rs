@@ -120,6 +120,26 @@ pub async fn stores<Q>(
     both(patience, (format!("Postgres {one}"), postgres), other).await
 }
 
+/// Waits for Qdrant alone, for commands that need nothing else.
+///
+/// # Errors
+/// As [`both`]; 78 if nothing says where Qdrant is, or that there is none.
+pub async fn qdrant<Q>(
+    settings: &Settings,
+    probe: impl AsyncFn(&QdrantSettings) -> std::result::Result<Q, Class>,
+) -> Result<Q> {
+    let Some(one) = settings.qdrant()? else {
+        return Err(Error::new(ExitCode::Configuration, "the settings say that there is no Qdrant")
+            .expected("QDRANT_URL or QDRANT_HOST")
+            .remedy("look at tandem config"));
+    };
+    let patience = Patience { timeout: settings.timeout, grace: settings.auth_grace };
+    type Nothing = std::future::Ready<std::result::Result<(), Class>>;
+    let nobody = None::<(&str, fn() -> Nothing)>;
+    let (ready, _) = both(patience, (format!("Qdrant {one}"), async || probe(one).await), nobody).await?;
+    Ok(ready)
+}
+
 /// One login, with the database created first if it is missing and that is asked for.
 async fn login(
     settings: &PostgresSettings,

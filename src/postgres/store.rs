@@ -315,13 +315,13 @@ impl Store {
         )
     }
 
-    /// Replaces the step of a run's newest intent on a collection: how far it has come.
-    pub fn note(&self, epoch: &str, collection: &str, step: &str) -> String {
+    /// Marks a run's newest intent on a collection as advancing, and replaces its step by how far it has come.
+    pub fn note(&self, epoch: &str, collection: &str, step: Option<&str>) -> String {
         let (schema, key) = (&self.schema, &self.key);
         format!(
-            "update {schema}.journal set step = {} where id = (select max(id) from {schema}.journal where timeline = {key} \
+            "update {schema}.journal set at = pg_catalog.clock_timestamp(), step = coalesce({}, step) where id = (select max(id) from {schema}.journal where timeline = {key} \
              and epoch = {epoch} and collection = {} and phase = {})",
-            literal(step),
+            step.map_or("null".to_owned(), literal),
             literal(collection),
             literal(Phase::Intent.as_str()),
         )
@@ -436,7 +436,7 @@ impl Store {
     /// The newest thing that any run of this timeline has journalled, for those who wait for the lock.
     pub async fn progress(&self, session: &mut Session) -> Result<Option<String>> {
         let sql = format!(
-            "select phase || coalesce(' ' || collection, '') || ' (epoch ' || epoch || ', row ' || id || ')' from {}.journal \
+            "select phase || coalesce(' ' || collection, '') || ' (epoch ' || epoch || ', row ' || id || ', ' || pg_catalog.to_char(at, 'HH24:MI:SS') || ')' from {}.journal \
              where timeline = {} order by id desc limit 1",
             self.schema, self.key
         );

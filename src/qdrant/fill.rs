@@ -43,12 +43,12 @@ impl Client {
     /// Points that cannot be filled, a source that the collection lacks, and a strict mode that forbids it.
     pub async fn unfilled(&self, collection: &str, due: &[Due], meter: &Meter) -> Result<u64> {
         let plan = self.fill_plan(collection, due).await?;
-        self.look(&plan, None, meter).await
+        self.look(&plan, None, meter, &mut async |_| Ok(())).await
     }
 
     /// Fills a collection in place and proves it. Every point is looked at first, so that one which cannot be filled
     /// stops the fill before its first write. `from` is where an earlier run stopped, as `note` was told: a point before
-    /// which everything is written.
+    /// which everything is written. `note` is called about once a second, without a point while none is written.
     ///
     /// # Errors
     /// As [`Client::unfilled`], those of `note`, and a writer that keeps adding points without what is filled.
@@ -58,16 +58,16 @@ impl Client {
         due: &[Due],
         from: Option<&PointId>,
         meter: &Meter,
-        mut note: impl AsyncFnMut(&PointId) -> Result<()>,
+        mut note: impl AsyncFnMut(Option<&PointId>) -> Result<()>,
     ) -> Result<()> {
         let plan = self.fill_plan(collection, due).await?;
         let mut from = from.cloned();
-        let mut left = self.look(&plan, from.as_ref(), meter).await?;
+        let mut left = self.look(&plan, from.as_ref(), meter, &mut note).await?;
         for _ in 0..PASSES {
             if left > 0 {
                 self.write_pass(&plan, from.take(), meter, &mut note).await?;
             }
-            left = self.look(&plan, None, meter).await?;
+            left = self.look(&plan, None, meter, &mut note).await?;
             if left == 0 {
                 meter.end();
                 return Ok(());
@@ -107,7 +107,14 @@ impl Client {
     }
 
     /// Counts what is left to write from a point on.
-    async fn look(&self, plan: &Plan<'_>, from: Option<&PointId>, meter: &Meter) -> Result<u64> {
+    async fn look(
+        &self,
+        plan: &Plan<'_>,
+        from: Option<&PointId>,
+        meter: &Meter,
+        note: &mut impl AsyncFnMut(Option<&PointId>) -> Result<()>,
+    ) -> Result<u64> {
+        let mut noted = Instant::now();
         meter.begin("check fill", Some(plan.collection), Unit::Points, 0, Some(plan.total));
         let (mut left, mut refusals, mut from, mut limit) =
             (0, Refusals::default(), from.cloned(), plan.limit);
@@ -121,6 +128,10 @@ impl Client {
                 Some(next) => from = Some(next),
                 None => break,
             }
+            if noted.elapsed() >= NOTE {
+                note(None).await?;
+                noted = Instant::now();
+            }
         }
         refusals.check(plan.collection)?;
         Ok(left)
@@ -131,7 +142,7 @@ impl Client {
         plan: &Plan<'_>,
         from: Option<PointId>,
         meter: &Meter,
-        note: &mut impl AsyncFnMut(&PointId) -> Result<()>,
+        note: &mut impl AsyncFnMut(Option<&PointId>) -> Result<()>,
     ) -> Result<()> {
         meter.begin("fill", Some(plan.collection), Unit::Points, 0, Some(plan.total));
         let (mut from, mut limit, mut noted) = (from, plan.limit, Instant::now());
@@ -151,7 +162,7 @@ impl Client {
             meter.add(points.len() as u64);
             let Some(next) = next else { return Ok(()) };
             if noted.elapsed() >= NOTE {
-                note(&next).await?;
+                note(Some(&next)).await?;
                 noted = Instant::now();
             }
             from = Some(next);

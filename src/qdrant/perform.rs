@@ -33,6 +33,31 @@ impl Client {
         }
     }
 
+    /// Lets an alias lead to a collection, whether it existed or led elsewhere: one call, so that readers find the one or
+    /// the other and never neither. Reads it back.
+    pub async fn set_alias(&self, alias: &str, collection: &str) -> Result<()> {
+        use pb::alias_operations::Action as Operation;
+        let create = pb::CreateAlias { collection_name: collection.into(), alias_name: alias.into() };
+        let actions = vec![pb::AliasOperations { action: Some(Operation::CreateAlias(create)) }];
+        let request = pb::ChangeAliases { actions, timeout: None };
+        let place = format!("alias {alias} to {collection}");
+        self.patiently(async || {
+            self.collections().update_aliases(within(UPDATE, request.clone())).await?;
+            Ok(())
+        })
+        .await
+        .map_err(|fault| self.error(fault).at(&place))?;
+        let aliases = self.survey(&[]).await?.aliases;
+        match aliases.get(alias).is_some_and(|leads_to| leads_to == collection) {
+            true => Ok(()),
+            false => Err(Error::new(
+                ExitCode::StepFailed,
+                format!("{place}: the server accepted it, and the alias leads elsewhere"),
+            )
+            .remedy("find out what else changes aliases on this server, then run again")),
+        }
+    }
+
     /// Does one step and reads it back. Done twice it ends the same.
     ///
     /// # Errors

@@ -1,0 +1,312 @@
+//! The operator's commands by the real binary on real servers: snapshots, validate, and the plan of a rebuild.
+
+mod common;
+
+use common::{Dir, Outcome, World};
+use local_servers::proxy::{Action, Direction, Proxy};
+use local_servers::{Qdrant, QdrantOptions, QdrantVersion, tls};
+use serde_json::{Value, json};
+
+fn world(version: QdrantVersion) -> World {
+    World::on(local_servers::postgres().create_database("operate"), Qdrant::shared(version).unwrap())
+}
+
+/// A collection with this many points, of its own name or another.
+fn fill(world: &World, name: &str, points: u64) {
+    let collection =
+        json!({ "vectors": { "a": { "size": 4, "distance": "Dot" } }, "metadata": { "owner": "bot" } });
+    call(world, "PUT", &format!("/collections/{name}"), &collection);
+    let index = json!({ "field_name": "k", "field_schema": "keyword" });
+    call(world, "PUT", &format!("/collections/{name}/index?wait=true"), &index);
+    let all: Vec<Value> = (0..points)
+        .map(|id| json!({ "id": id, "vector": { "a": [id, 1, 2, 3] }, "payload": { "k": id.to_string() } }))
+        .collect();
+    for batch in all.chunks(500) {
+        call(world, "PUT", &format!("/collections/{name}/points?wait=true"), &json!({ "points": batch }));
+    }
+}
+
+fn call(world: &World, method: &str, path: &str, body: &Value) -> Value {
+    let (status, text) = world.qdrant.rest(method, path, &body.to_string()).unwrap();
+    assert_eq!(status, 200, "{method} {path}: {text}");
+    serde_json::from_str::<Value>(&text).unwrap()["result"].take()
+}
+
+fn count(world: &World, name: &str) -> u64 {
+    call(world, "POST", &format!("/collections/{name}/points/count"), &json!({ "exact": true }))["count"]
+        .as_u64()
+        .unwrap()
+}
+
+fn drop_collection(world: &World, name: &str) {
+    call(world, "DELETE", &format!("/collections/{name}"), &json!({}));
+}
+
+fn alias(world: &World, alias: &str, to: &str) {
+    let action = json!({ "create_alias": { "collection_name": to, "alias_name": alias } });
+    call(world, "POST", "/collections/aliases", &json!({ "actions": [action] }));
+}
+
+fn json_of(outcome: Outcome) -> Value {
+    serde_json::from_str(&outcome.stdout).unwrap_or_else(|e| panic!("{e}: {}", outcome.stdout))
+}
+
+#[test]
+fn a_snapshot_is_taken_listed_downloaded_and_restored_beside_the_original() {
+    for version in QdrantVersion::ALL {
+        let world = world(version);
+        let (name, copy, dir) = (&world.collection, format!("{}_copy", world.collection), Dir::new());
+        fill(&world, name, 300);
+        let taken = json_of(world.output(["snapshot", "create", name, "--json"]).expect(0));
+        let snapshot = taken["name"].as_str().unwrap();
+        assert_eq!(json_of(world.output(["snapshot", "list", name, "--json"]).expect(0)), json!([taken]));
+        let listed = world.output(["snapshot", "list", name]).expect(0).stdout;
+        assert!(
+            listed.contains(snapshot) && listed.contains(taken["checksum"].as_str().unwrap()),
+            "{listed}"
+        );
+
+        let to = dir.path().to_str().unwrap();
+        let down = json_of(world.output(["snapshot", "download", name, "--to", to, "--json"]).expect(0));
+        assert_eq!(down["checksum"], taken["checksum"]);
+        let file = dir.path().join(snapshot);
+        assert_eq!(std::fs::metadata(&file).unwrap().len(), taken["size"].as_u64().unwrap());
+        world.output(["snapshot", "download", name, snapshot, "--to", to]).expect(1).says(&["exists"]);
+
+        let restored =
+            json_of(world.output(["snapshot", "restore", name, "--into", &copy, "--json"]).expect(0));
+        assert_eq!((restored["collection"].as_str(), restored["points"].as_u64()), (Some(&*copy), Some(300)));
+        let info = call(&world, "GET", &format!("/collections/{copy}"), &json!({}));
+        assert_eq!(info["config"]["metadata"]["owner"], "bot");
+        assert_eq!(info["payload_schema"]["k"]["points"], 300);
+
+        // Never over what is there, by whatever name.
+        let refused = ["snapshot", "restore", name, "--into", &copy];
+        world.output(refused).expect(76).says(&["is a collection already"]);
+        world.output(["snapshot", "restore", name]).expect(76).says(&["would destroy it", "--into"]);
+        drop_collection(&world, &copy);
+
+        // After the collection is gone the file brings it back.
+        drop_collection(&world, name);
+        let file = file.to_str().unwrap();
+        let wrong = "0".repeat(64);
+        world.output(["snapshot", "restore", name, "--file", file, "--checksum", &wrong]).expect(1);
+        assert!(world.collection_info().is_none());
+        let checksum = taken["checksum"].as_str().unwrap();
+        world.output(["snapshot", "restore", name, "--file", file, "--checksum", checksum]).expect(0);
+        assert_eq!(count(&world, name), 300);
+    }
+}
+
+#[test]
+fn a_restore_under_an_alias_switches_it_in_one_call_and_keeps_the_old_collection() {
+    for version in QdrantVersion::ALL {
+        let world = world(version);
+        world.version("0001_users", "create table users (id bigint primary key);", "");
+        let real = format!("{}_7d", world.collection);
+        fill(&world, &real, 20);
+        alias(&world, &world.collection, &real);
+        let taken = json_of(world.output(["snapshot", "create", &world.collection, "--json"]).expect(0));
+        call(
+            &world,
+            "POST",
+            &format!("/collections/{real}/points/delete?wait=true"),
+            &json!({ "points": [1, 2, 3] }),
+        );
+        let snapshot = taken["name"].as_str().unwrap();
+        let restored =
+            json_of(world.output(["snapshot", "restore", &world.collection, snapshot, "--json"]).expect(0));
+        assert_eq!((restored["points"].as_u64(), restored["replaced"].as_str()), (Some(20), Some(&*real)));
+        assert_eq!((count(&world, &world.collection), count(&world, &real)), (20, 17));
+        let fresh = restored["collection"].as_str().unwrap();
+        // Once more: the name before is taken.
+        let taken = json_of(world.output(["snapshot", "create", &world.collection, "--json"]).expect(0));
+        assert!(taken["name"].as_str().unwrap().starts_with(fresh), "{taken}");
+        let again = json_of(world.output(["snapshot", "restore", &world.collection, "--json"]).expect(0));
+        assert_ne!(again["collection"], restored["collection"]);
+        for name in [again["collection"].as_str().unwrap(), fresh, &real] {
+            drop_collection(&world, name);
+        }
+    }
+}
+
+#[test]
+fn what_is_not_there_is_named_with_what_is() {
+    let world = world(QdrantVersion::V1_17_0);
+    world.output(["snapshot", "create", "nowhere"]).expect(1).says(&["no collection and no alias `nowhere`"]);
+    fill(&world, &world.collection, 1);
+    let name = &world.collection;
+    world
+        .output(["snapshot", "restore", name, "--into", "x"])
+        .expect(1)
+        .says(&["does not have any snapshot"]);
+    let taken = json_of(world.output(["snapshot", "create", name, "--json"]).expect(0));
+    world
+        .output(["snapshot", "download", name, "nothing"])
+        .expect(1)
+        .says(&["the snapshot nothing", taken["name"].as_str().unwrap()]);
+    world.output(["snapshot", "restore", name, "--checksum", "x"]).expect(64);
+}
+
+#[test]
+fn a_download_that_breaks_leaves_nothing_behind() {
+    let mut world = world(QdrantVersion::V1_17_0);
+    fill(&world, &world.collection, 500);
+    let name = world.collection.clone();
+    world.output(["snapshot", "create", &name]).expect(0);
+    let proxy = Proxy::start((world.qdrant.host(), world.qdrant.http_port())).unwrap();
+    proxy.on_chunk(|chunk| match chunk.direction {
+        Direction::ToClient if chunk.number >= 3 => Action::CutBefore,
+        _ => Action::Forward,
+    });
+    world.set("QDRANT_PORT", proxy.port().to_string());
+    let dir = Dir::new();
+    let to = dir.path().to_str().unwrap();
+    world.output(["snapshot", "download", &name, "--to", to]).expect(69);
+    assert_eq!(std::fs::read_dir(dir.path()).unwrap().count(), 0);
+    let copy = format!("{name}_copy");
+    world.output(["snapshot", "restore", &name, "--into", &copy]).expect(69);
+    let (status, _) = world.qdrant.rest("GET", &format!("/collections/{copy}"), "").unwrap();
+    assert_eq!(status, 404);
+}
+
+#[test]
+fn snapshots_travel_over_tls_with_the_api_key() {
+    let server = Qdrant::start(QdrantOptions {
+        api_key: Some("sesame".into()),
+        tls: Some(tls::CERTIFICATE),
+        ..Default::default()
+    })
+    .unwrap();
+    let db = local_servers::postgres().create_database("operate");
+    let mut world = World::on(db, server.with_api_key(server.api_key()));
+    let dir = Dir::new();
+    let authority = dir.write("ca.crt", tls::AUTHORITY);
+    world.set("QDRANT_URL", format!("https://localhost:{}", server.grpc_port()));
+    world.set("SSL_CERT_FILE", authority.display().to_string());
+    let toml = common::collection_toml("1", "k = \"keyword\"");
+    world.version("0001_users", "create table users (id bigint primary key);", &toml);
+    world.record();
+    world.output(["migrate"]).expect(0);
+    let name = world.collection.clone();
+    world.output(["snapshot", "create", &name]).expect(0);
+    let to = dir.path().to_str().unwrap().to_owned();
+    world.output(["snapshot", "download", &name, "--to", &to]).expect(0);
+    world.output(["snapshot", "restore", &name, "--into", "copy"]).expect(0);
+}
+
+#[test]
+fn validate_tells_by_its_exit_code_whether_a_collection_is_as_declared() {
+    for version in QdrantVersion::ALL {
+        let world =
+            World::on(local_servers::postgres().create_database("operate"), Qdrant::shared(version).unwrap());
+        let declared = common::collection_toml("1", "user_id = \"keyword\"");
+        world.version("0001_users", "create table users (id bigint primary key);", &declared);
+        world
+            .migrations
+            .write("0002_fill.toml", "compatible_from = 1\n[[fill]]\npayload = 'k'\ndefault = 1\n");
+        world.record();
+        let name = &world.collection;
+        // Absent.
+        let absent = json_of(world.output(["validate", name, "--json"]).expect(2));
+        assert_eq!((absent["valid"].as_bool(), absent.get("found")), (Some(false), None));
+        // As an application makes it.
+        let other = json!({ "vectors": { "content": { "size": 8, "distance": "Cosine" }, "more": { "size": 2, "distance": "Dot" } } });
+        call(&world, "PUT", &format!("/collections/{name}"), &other);
+        let point = json!({ "points": [{ "id": 1, "vector": {}, "payload": {} }] });
+        call(&world, "PUT", &format!("/collections/{name}/points?wait=true"), &point);
+        let found = json_of(world.output(["validate", name, "--json"]).expect(2));
+        let takes: Vec<(&str, &str)> = found["differences"]
+            .as_array()
+            .unwrap()
+            .iter()
+            .map(|d| (d["path"].as_str().unwrap(), d["takes"].as_str().unwrap()))
+            .collect();
+        assert_eq!(
+            takes,
+            [
+                ("vectors.content.hnsw_config.m", "in_place"),
+                ("vectors.content.size", "new_vectors"),
+                ("payload_indexes.user_id", "in_place"),
+            ]
+        );
+        assert_eq!(found["found"]["points"], 1);
+        assert_eq!(found["found"]["undeclared"], json!(["vectors.more"]));
+        assert_eq!(found["fills"].as_array().unwrap().len(), 1);
+        let text = world.output(["validate", name]).expect(2).stdout;
+        assert!(text.contains("needs new vectors") && text.contains("It is not as declared"), "{text}");
+        let plan = json_of(world.output(["rebuild", name, "--dry-run", "--json"]).expect(0));
+        assert_eq!(plan["obstacles"].as_array().unwrap().len(), 1);
+        drop_collection(&world, name);
+
+        world.output(["migrate"]).expect(0);
+        world.output(["validate", name]).expect(0);
+        let alias_name = format!("{name}_alias");
+        alias(&world, &alias_name, name);
+        let by_alias = json_of(world.output(["validate", &alias_name, "--json"]).expect(0));
+        assert_eq!((by_alias["real"].as_str(), by_alias["valid"].as_bool()), (Some(&**name), Some(true)));
+        world.output(["validate", "elsewhere"]).expect(1).says(&["no [[collection]] of version 2 matches"]);
+    }
+}
+
+#[test]
+fn the_plan_of_a_rebuild_has_its_reasons_and_sizes() {
+    let world = world(QdrantVersion::V1_17_0);
+    let declared = "[[collection]]\nmatch = \"${QDRANT_COLLECTION_NAME}\"\n[collection.vectors]\n\
+                    a = { size = 4, distance = 'Cosine' }\nb = { size = 4, distance = 'Dot' }\n";
+    world.version("0001_users", "create table users (id bigint primary key);", declared);
+    world.record();
+    fill(&world, &world.collection, 10);
+    let plan = json_of(world.output(["rebuild", &world.collection, "--dry-run", "--json"]).expect(0));
+    assert_eq!((plan["points"].as_u64(), plan["vector_bytes"].as_u64()), (Some(10), Some(10 * (16 + 32))));
+    let reasons: Vec<&str> =
+        plan["reasons"].as_array().unwrap().iter().map(|r| r.as_str().unwrap()).collect();
+    assert!(reasons[0].contains("distance") && reasons[1].contains("vectors.b: missing"), "{reasons:?}");
+    let text = world.output(["rebuild", &world.collection, "--dry-run"]).expect(0).stdout;
+    assert!(text.contains("snapshot → shadow") && text.contains("takes the name"), "{text}");
+    assert_eq!(count(&world, &world.collection), 10);
+    world.output(["rebuild", &world.collection]).expect(64);
+}
+
+#[test]
+fn every_command_explains_itself() {
+    let world = world(QdrantVersion::V1_17_0);
+    for (command, words) in [
+        (&["snapshot", "--help"][..], "Restore one as a new collection, never over one that exists"),
+        (&["snapshot", "restore", "--help"], "the old one is kept"),
+        (&["snapshot", "download", "--help"], "compare its checksum"),
+        (&["validate", "--help"], "exit 0 if it is as declared at the head, 2 if not"),
+        (&["rebuild", "--help"], "--dry-run"),
+    ] {
+        let help = world.output(command).expect(0).stdout;
+        assert!(help.contains(words), "{command:?}: {help}");
+    }
+}
+
+#[test]
+fn progress_is_json_where_the_log_is() {
+    let mut world = world(QdrantVersion::V1_17_0);
+    fill(&world, &world.collection, 500);
+    let name = world.collection.clone();
+    world.output(["snapshot", "create", &name]).expect(0);
+    // A slow network: the download outlasts the time between two lines.
+    let proxy = Proxy::start((world.qdrant.host(), world.qdrant.http_port())).unwrap();
+    proxy.on_chunk(|chunk| {
+        if chunk.direction == Direction::ToClient && chunk.number == 2 {
+            std::thread::sleep(std::time::Duration::from_secs(7));
+        }
+        Action::Forward
+    });
+    world.set("QDRANT_PORT", proxy.port().to_string());
+    let dir = Dir::new();
+    let to = dir.path().to_str().unwrap();
+    let outcome = world.output(["snapshot", "download", &name, "--to", to, "--log-format", "json"]).expect(0);
+    let line: Value = outcome
+        .stderr
+        .lines()
+        .map(|line| serde_json::from_str::<Value>(line).unwrap())
+        .find(|line| line["phase"] == "download")
+        .expect("a progress event");
+    assert_eq!((line["unit"].as_str(), line["collection"].as_str()), (Some("bytes"), Some(&*name)));
+    assert!(line["done"].as_u64() < line["total"].as_u64() && line["rate"].is_number(), "{line}");
+}
