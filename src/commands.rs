@@ -26,6 +26,9 @@ const HOLD: Duration = Duration::from_secs(30);
 /// Passwords that are printed in compose files and guides: everybody knows them.
 const PUBLISHED_PASSWORDS: [&str; 4] = ["whisperengine_password", "whisperengine", "postgres", "password"];
 
+/// What a look has at least when the time for all looks is nearly over.
+const LAST_LOOK: Duration = Duration::from_secs(1);
+
 /// How a command ended well.
 pub enum Outcome {
     Exit(ExitCode),
@@ -193,10 +196,14 @@ async fn verify(settings: &Settings, interruptible: &Interruptible, wait: bool) 
     let (store, exclude) = (Store::new(&timeline.settings), run::exclude(&timeline));
     let subject = subject(settings, &timeline, &store, &exclude, false);
     let expected = inspect::load_expected(&settings.migrations, &timeline)?;
-    let began = Instant::now();
+    let (began, patience) = (Instant::now(), settings.timeout);
     let mut said = None;
     loop {
-        let mut stores = connect(settings, interruptible).await?;
+        // All looks together have the time that was given, and the last one a moment at least.
+        let left = patience.map(|all| all.saturating_sub(began.elapsed()).max(LAST_LOOK));
+        let mut look = settings.clone();
+        look.timeout = left;
+        let mut stores = connect(&look, interruptible).await?;
         let inspection = inspect::inspect(&mut stores, &subject, &expected).await?;
         let error = match report::verify(&inspection, &subject) {
             Ok(plan) => {
@@ -208,7 +215,7 @@ async fn verify(settings: &Settings, interruptible: &Interruptible, wait: bool) 
             }
             Err(error) => error,
         };
-        let out_of_time = settings.timeout.is_some_and(|timeout| began.elapsed() >= timeout);
+        let out_of_time = patience.is_some_and(|patience| began.elapsed() >= patience);
         if !wait || error.code != ExitCode::Pending || out_of_time {
             return Err(error);
         }

@@ -14,6 +14,8 @@ use crate::postgres::session::{Session, begin_read_only, cell, search_path};
 use crate::postgres::store::{Fast, Store};
 use crate::qdrant;
 use crate::repair::{self, Action, Obstacle};
+use crate::run::refuse;
+use crate::timeline::lint;
 use crate::timeline::{CHECKSUM_ALGORITHM, CollectionDeclaration, Number, Timeline, Version};
 use crate::verdict::{self, Seen};
 use std::collections::BTreeMap;
@@ -84,6 +86,8 @@ pub struct Inspection<'a> {
     /// The change detector, from the snapshot that the catalog was read in.
     pub detector: String,
     pub survey: Survey<'a>,
+    /// Versions without a ledger row whose files are no longer those that were recorded.
+    pub unrecorded: Vec<Number>,
 }
 
 /// Is everything at head, on the evidence of the change detector and of every managed collection?
@@ -173,7 +177,11 @@ pub async fn inspect<'a>(
         survey(stores.qdrant.as_ref(), timeline.collections_at(head), subject.all_collections).await?;
     let (obstacles, completing) = ahead_of(&verdict, &seen, timeline, expected);
     let Seen { ledger, catalog, foreign, .. } = seen;
-    Ok(Inspection { verdict, ledger, catalog, foreign, obstacles, completing, detector, survey })
+    let applied = |number| ledger.as_ref().is_some_and(|l| l.rows.iter().any(|row| row.version == number));
+    let changed = |v: &Version| expected.index.version(v.number).is_none_or(|recorded| !recorded.is_of(v));
+    let unrecorded =
+        timeline.versions.iter().filter(|v| !applied(v.number) && changed(v)).map(|v| v.number).collect();
+    Ok(Inspection { verdict, ledger, catalog, foreign, obstacles, completing, detector, survey, unrecorded })
 }
 
 /// What stands in the way of the pending versions, and what completing will have to say.
@@ -271,6 +279,7 @@ impl<'a> Inspection<'a> {
     /// The plan for what was found, or the refusal.
     pub fn plan(&self, subject: &Subject<'_>) -> Result<Plan> {
         let mut plan = plan::postgres(subject.timeline, &self.verdict, subject.install_beside)?;
+        self.is_recorded(&plan, subject)?;
         plan::unblocked(&plan, &self.obstacles)?;
         plan.create_ledger &= self.ledger.is_none();
         plan.complete.clone_from(&self.completing);
@@ -293,6 +302,29 @@ impl<'a> Inspection<'a> {
             plan.resume.clear();
         }
         Ok(plan)
+    }
+
+    /// The catalogs that a run would hold its versions against must be those of the files as they are now.
+    fn is_recorded(&self, plan: &Plan, subject: &Subject<'_>) -> Result<()> {
+        let pending = |number: &&Number| plan.runs(**number) || plan.stamp.contains(number);
+        let Some(version) = self.unrecorded.iter().find(pending).and_then(|n| subject.timeline.version(*n))
+        else {
+            return Ok(());
+        };
+        // What is wrong in the file itself says more.
+        refuse(&lint::lint(subject.timeline, |number| number == version.number))?;
+        let file = version.up.as_ref().map(|up| &up.path).or(version.toml.as_ref().map(|toml| &toml.path));
+        Err(Error::new(
+            ExitCode::BadTimeline,
+            format!(
+                "{}: version {} ({}) was changed after its catalog was recorded",
+                file.map_or("", String::as_str),
+                version.number,
+                version.name
+            ),
+        )
+        .expected("the statements whose effects the recorded catalog shows")
+        .remedy("tandem record, and commit what it writes; or put the file back as it was"))
     }
 
     /// What one collection needs.
@@ -358,6 +390,23 @@ pub fn load_expected(migrations: &Path, timeline: &Timeline) -> Result<Expected>
         .remedy(
             "run tandem record where a Postgres lets the role create a database, and commit what it writes",
         ));
+    }
+    // Newer ones than the timeline's are never asked for.
+    let head = timeline.head().map_or(0, |v| v.number);
+    let missing = |number: Number| number < head && timeline.version(number).is_none();
+    if let Some(gone) = expected.index.versions.iter().find(|v| missing(v.number)) {
+        return Err(Error::new(
+            ExitCode::BadTimeline,
+            format!(
+                "a catalog of version {} ({}) was recorded, and the timeline does not have that version",
+                gone.number, gone.name
+            ),
+        )
+        .expected(format!(
+            "exactly the timeline's versions in {}",
+            migrations.join("catalog/index.json").display()
+        ))
+        .remedy("put the missing file back, or run tandem record and commit what it writes"));
     }
     Ok(expected)
 }

@@ -44,7 +44,11 @@ where
         timeline.versions.iter().zip(recorded).map(|(version, catalog)| {
             (version.number, version.name.clone(), version.raw_checksum(), catalog)
         });
-    Ok(Expected::from_catalogs(&timeline.settings.application, versions).files())
+    let mut expected = Expected::from_catalogs(&timeline.settings.application, versions);
+    for (recorded, version) in expected.index.versions.iter_mut().zip(&timeline.versions) {
+        recorded.normal = Some(version.normal_checksum());
+    }
+    Ok(expected.files())
 }
 
 async fn catalogs(scratch: &mut Session, timeline: &Timeline, exclude: &Exclude<'_>) -> Result<Vec<Catalog>> {

@@ -40,6 +40,39 @@ fn edit(world: &World, file: &str, change: impl Fn(&str) -> String) {
 const NOTE: &str = "create table later (id int primary key);\n";
 
 #[test]
+fn pending_files_that_are_not_the_recorded_ones() {
+    let world = World::small();
+    let path = world.migrations.path().join("0002_notes.up.sql");
+    let text = std::fs::read_to_string(&path).unwrap();
+    // The same catalog afterwards: only the file tells that this was never recorded.
+    std::fs::write(&path, format!("{text}insert into users (name) values ('nobody');\n")).unwrap();
+    let says = [
+        "0002_notes.up.sql",
+        "version 2 (notes) was changed after its catalog was recorded",
+        "tandem record",
+    ];
+    refused(&world, 65, &says);
+    world.output(["plan"]).expect(65).says(&says);
+    assert_eq!(
+        world.query("select count(*)::text from pg_class where relnamespace = 'public'::regnamespace"),
+        "0"
+    );
+    // A comment and other line endings make no other version.
+    std::fs::write(&path, format!("-- Notes of users.\n{}", text.replace('\n', "\r\n"))).unwrap();
+    world.start(&["true"]).expect(0).says(&["Applied version 2"]);
+}
+
+#[test]
+fn a_recorded_version_without_its_files() {
+    let world = World::small();
+    for file in ["0001_users.up.sql", "0001_users.toml"] {
+        std::fs::remove_file(world.migrations.path().join(file)).unwrap();
+    }
+    world.migrations.write("0002_notes.toml", "");
+    refused(&world, 65, &["a catalog of version 1 (users) was recorded", "put the missing file back"]);
+}
+
+#[test]
 fn files_that_are_no_timeline() {
     let rows: [(&str, &str, &[&str]); 13] = [
         ("0002_other.up.sql", NOTE, &["version 2 has two names", "notes", "other", "another number"]),
@@ -221,6 +254,7 @@ fn sql_that_fails_in_the_first_version_leaves_no_ledger() {
     let world = World::small();
     world.db.execute("create schema other; create table other.users_name (id int)");
     edit(&world, "0001_users.up.sql", |text| format!("{text}select 1 / 0;\n"));
+    world.pretend_recorded();
     refused(&world, 1, &["0001_users.up.sql:3:1: statement 3", "division by zero"]);
 }
 
@@ -277,6 +311,7 @@ fn statements_that_end_the_transaction_or_outlive_it() {
     let world = third_version(NOTE);
     for (up, code, says) in rows {
         world.migrations.write("0003_later.up.sql", up);
+        world.pretend_recorded();
         refused(&world, code, says);
     }
 }
@@ -348,6 +383,7 @@ fn a_version_that_was_changed_after_its_recording() {
     world.version("0003_later", NOTE, "");
     world.record();
     edit(&world, "0003_later.up.sql", |text| text.replace("id int", "id bigint"));
+    world.pretend_recorded();
     refused(&world, 1, &["version 3 (later)", "rolled back", "bigint", "tandem record"]);
 }
 

@@ -185,12 +185,14 @@ fn a_third_statement_that_fails_is_named_by_place_and_nothing_of_its_version_rem
         "create table more (id int);\ninsert into more values (1);\nselect 'ä',\n  1 / 0;\n",
         "",
     );
+    world.pretend_recorded();
     world.start(&["true"]).expect(1).says(&["0002_more.up.sql:3:1", "statement 3", "division by zero"]);
     world.version(
         "0002_more",
         "create table more (id int);\ninsert into more values (1);\nselect 'ä',\n  nothing;\n",
         "",
     );
+    world.pretend_recorded();
     world.start(&["true"]).expect(1).says(&["0002_more.up.sql:4:3", "statement 3", "nothing"]);
     assert_eq!(world.state(), before);
 }
@@ -202,6 +204,7 @@ fn a_version_that_makes_another_catalog_than_recorded_is_rolled_back() {
     world.version("0002_nick", "alter table users add column nick text;\n", "");
     world.record();
     world.version("0002_nick", "alter table users add column nick varchar(20);\n", "");
+    world.pretend_recorded();
     let before = world.state();
     world.start(&["true"]).expect(1).says(&[
         "version 2 (nick)",
@@ -223,6 +226,7 @@ fn checked_once_at_the_end_a_wrong_catalog_is_still_found() {
     world.version("0003_notes", "create table notes (id int);\n", "");
     world.record();
     world.version("0002_nick", "alter table users add column nick varchar(20);\n", "");
+    world.pretend_recorded();
     world.start(&["true"]).expect(1).says(&["nick", "rolled back"]);
     // The versions before the last one stand, and what they made contradicts the recorded catalog.
     assert_eq!(world.query(LEDGER), "1 applied,2 applied");
@@ -245,6 +249,7 @@ fn settings_that_a_file_leaves_behind_are_refused() {
         world.version("0001_users", "create table users (id int);\n", "");
         world.record();
         world.version("0001_users", &format!("create table users (id int);\n{sql}\n"), "");
+        world.pretend_recorded();
         let outcome = world.start(&["true"]);
         assert!([1, 65].contains(&outcome.code), "{}", outcome.stderr);
         outcome.says(&[named]);

@@ -6,7 +6,7 @@
 
 use super::{Catalog, Difference, Effects, Optional, compare_leniently};
 use crate::error::{Error, ExitCode, Result};
-use crate::timeline::{Number, Timeline};
+use crate::timeline::{Number, Timeline, Version};
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 use std::fs;
@@ -29,6 +29,9 @@ pub struct Recorded {
     pub name: String,
     /// The version's raw checksum: another one means that the files changed after recording.
     pub checksum: String,
+    /// The version's token-normalised checksum, which tells a changed statement from a changed comment.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub normal: Option<String>,
     /// [`Catalog::digest`] after this version. Equal to that of the version before where it leaves no evidence.
     pub digest: String,
 }
@@ -43,6 +46,13 @@ pub struct Expected {
     pub effects: BTreeMap<Number, Effects>,
     /// What real databases of a version may lack; said by the timeline, not by the recording.
     pub optional: BTreeMap<Number, Optional>,
+}
+
+impl Recorded {
+    /// Is this the version that was recorded? A changed comment or line ending leaves its catalog as it was.
+    pub fn is_of(&self, version: &Version) -> bool {
+        self.checksum == version.raw_checksum() || self.normal.as_ref() == Some(&version.normal_checksum())
+    }
 }
 
 impl Index {
@@ -115,7 +125,7 @@ impl Expected {
         let mut before: Option<Catalog> = None;
         for (number, name, checksum, catalog) in versions {
             let digest = catalog.digest();
-            expected.index.versions.push(Recorded { number, name, checksum, digest });
+            expected.index.versions.push(Recorded { number, name, checksum, normal: None, digest });
             expected.index.server = catalog.server;
             match &before {
                 None => expected.baseline = catalog.clone(),
