@@ -121,6 +121,22 @@ pub enum Command {
         #[arg(long)]
         json: bool,
     },
+    /// List or remove what is kept beside live collections: replaced ones, and snapshots taken before a change
+    Retained {
+        #[command(subcommand)]
+        action: RetainedAction,
+    },
+    /// Let an alias lead to the collection again that it led to before the last switch
+    ///
+    /// One call: readers find the one or the other. What it led to is kept in turn, with everything written since. Start the
+    /// image that goes with the older version; the newest one would bring it to the head again.
+    Rollback {
+        /// An alias
+        collection: String,
+        /// Print JSON
+        #[arg(long)]
+        json: bool,
+    },
     /// Write the expected catalogs of the timeline, using an empty scratch database
     Record,
     /// Check the timeline's files, without any store
@@ -186,6 +202,30 @@ pub enum SnapshotAction {
         /// The name of the new collection
         #[arg(long, value_name = "NAME")]
         into: Option<String>,
+        /// Print JSON
+        #[arg(long)]
+        json: bool,
+    },
+}
+
+/// What to do with what is kept. tandem removes nothing of it by itself.
+#[derive(Debug, Clone, PartialEq, Eq, Subcommand)]
+pub enum RetainedAction {
+    /// List it, oldest first, with the collection it belongs to
+    List {
+        /// Print JSON
+        #[arg(long)]
+        json: bool,
+    },
+    /// Remove one by its exact name
+    ///
+    /// Only what the journal names, what no alias leads to, and a collection only if the live one has as many points.
+    Drop {
+        /// As `tandem retained list` shows it
+        name: String,
+        /// Although the live collection has fewer points
+        #[arg(long)]
+        fewer: bool,
         /// Print JSON
         #[arg(long)]
         json: bool,

@@ -1,6 +1,6 @@
 //! What each command does with the settings in force.
 
-use crate::cli::{Command, SnapshotAction};
+use crate::cli::{Command, RetainedAction, SnapshotAction};
 use crate::config::{MissingDatabase, OnRefusal, PostgresSettings, Settings};
 use crate::error::{Error, ExitCode, Result};
 use crate::inspect::{self, Stores, Subject};
@@ -11,9 +11,10 @@ use crate::postgres::session::{Backend, Session};
 use crate::postgres::store::Store;
 use crate::probe::{Board, Phase, Responder};
 use crate::progress::Meter;
+use crate::retained::{Kind, Retained};
 use crate::timeline::{self, Timeline, lint};
 use crate::wait;
-use crate::{event, operate, progress, qdrant, record, report, run, termination};
+use crate::{event, operate, progress, qdrant, record, report, retained, run, termination};
 use std::ffi::OsString;
 use std::time::{Duration, Instant};
 
@@ -75,6 +76,10 @@ pub async fn run(command: Command, settings: &Settings, interruptible: &Interrup
         Command::Validate { collection, json } => return validate(settings, &collection, json).await,
         Command::Rebuild { collection, json, dry_run: _ } => {
             plan_rebuild(settings, &collection, json).await?
+        }
+        Command::Retained { action } => retained(settings, interruptible, action).await?,
+        Command::Rollback { collection, json } => {
+            roll_back(settings, interruptible, &collection, json).await?
         }
         Command::Record => record(settings).await?,
         Command::Lint => lint(settings)?,
@@ -308,6 +313,26 @@ async fn switch_alias(
     let key = Key::Collection(place.real.clone());
     let held = lock::acquire(&mut stores.session, &store, key, settings.lock_timeout).await?;
     let fresh = operate::fresh_name(client, &place.name).await?;
+    // Both are in the journal before the one exists and the other is replaced.
+    let new = Retained {
+        name: fresh.clone(),
+        kind: Kind::Collection,
+        of: place.name.clone(),
+        points: None,
+        version: None,
+    };
+    let old = Retained {
+        name: place.real.clone(),
+        points: Some(client.count_points(&place.real).await?),
+        version: retained::stamped(client, &place.real).await?,
+        ..new.clone()
+    };
+    let noted = store.tables_exist(&mut stores.session).await?;
+    if noted {
+        stores.session.run("journalling what is kept", store.retain(&new)?).await?;
+    } else {
+        tracing::warn!("There is no ledger yet: {} is kept and not in its journal", place.real);
+    }
     let restored = operate::restore(client, origin, &fresh, checksum, meter).await?;
     held.check(&mut stores.session).await?;
     if operate::existing(client, &place.name).await? != *place {
@@ -320,9 +345,54 @@ async fn switch_alias(
         )
         .remedy("look at both, then run again"));
     }
+    if noted {
+        stores.session.run("journalling what is kept", store.retain(&old)?).await?;
+    }
     client.set_alias(&place.name, &fresh).await?;
     held.release(&mut stores.session).await?;
     Ok(operate::Restored { alias: Some(place.name.clone()), replaced: Some(place.real.clone()), ..restored })
+}
+
+async fn retained(settings: &Settings, interruptible: &Interruptible, action: RetainedAction) -> Result<()> {
+    let store = Store::new(&load(settings)?.settings);
+    let mut stores = connect(settings, interruptible).await?;
+    let client = with_qdrant(&stores)?;
+    match action {
+        RetainedAction::List { json } => {
+            let entries = retained::list(&mut stores.session, &store, &client).await?;
+            answer(json, &entries, || retained::text(&entries))
+        }
+        RetainedAction::Drop { name, fewer, json } => {
+            let patience = settings.lock_timeout;
+            let removed =
+                retained::remove(&mut stores.session, &store, &client, &name, fewer, patience).await?;
+            answer(json, &removed, || format!("Removed {name}\n"))
+        }
+    }
+}
+
+async fn roll_back(
+    settings: &Settings,
+    interruptible: &Interruptible,
+    collection: &str,
+    json: bool,
+) -> Result<()> {
+    let store = Store::new(&load(settings)?.settings);
+    let mut stores = connect(settings, interruptible).await?;
+    let client = with_qdrant(&stores)?;
+    let place = operate::existing(&client, collection).await?;
+    let done =
+        retained::roll_back(&mut stores.session, &store, &client, &place, settings.lock_timeout).await?;
+    answer(json, &done, || done.text())
+}
+
+/// The Qdrant of a deployment that must have one for this command.
+fn with_qdrant(stores: &Stores) -> Result<qdrant::Client> {
+    stores.qdrant.clone().ok_or_else(|| {
+        Error::new(ExitCode::Configuration, "the settings say that there is no Qdrant")
+            .expected("QDRANT_URL or QDRANT_HOST")
+            .remedy("look at tandem config")
+    })
 }
 
 async fn validate(settings: &Settings, collection: &str, json: bool) -> Result<Outcome> {

@@ -75,6 +75,10 @@ pub enum Phase {
     Done,
     /// The end: both stores are at the target.
     Published,
+    /// Something is kept beside a live collection, by name; no part of a run.
+    Retained,
+    /// That was removed on purpose.
+    Removed,
     /// The end: nothing of this run is under way any more, and its target was not reached.
     Abandoned,
 }
@@ -88,15 +92,26 @@ impl Phase {
             Self::Intent => "intent",
             Self::Done => "done",
             Self::Published => "published",
+            Self::Retained => "retained",
+            Self::Removed => "removed",
             Self::Abandoned => "abandoned",
         }
     }
 
     /// The phase for a word in the journal.
     pub fn parse(word: &str) -> Option<Self> {
-        [Self::Prepare, Self::Committed, Self::Intent, Self::Done, Self::Published, Self::Abandoned]
-            .into_iter()
-            .find(|p| p.as_str() == word)
+        [
+            Self::Prepare,
+            Self::Committed,
+            Self::Intent,
+            Self::Done,
+            Self::Published,
+            Self::Retained,
+            Self::Removed,
+            Self::Abandoned,
+        ]
+        .into_iter()
+        .find(|p| p.as_str() == word)
     }
 }
 

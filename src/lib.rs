@@ -25,6 +25,7 @@ pub mod qdrant;
 pub mod record;
 pub mod repair;
 pub mod report;
+pub mod retained;
 pub mod run;
 pub mod secret;
 pub mod signal;

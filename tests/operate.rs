@@ -131,6 +131,88 @@ fn a_restore_under_an_alias_switches_it_in_one_call_and_keeps_the_old_collection
 }
 
 #[test]
+fn what_was_replaced_is_kept_led_back_to_and_removed_by_name_only() {
+    for version in QdrantVersion::ALL {
+        let world = world(version);
+        let toml = "[[collection]]\nmatch = \"${QDRANT_COLLECTION_NAME}\"\n[collection.payload_indexes]\nk = \"keyword\"\n";
+        world.version("0001_users", "create table users (id bigint primary key);", toml);
+        world.record();
+        let (name, real) = (&world.collection, format!("{}_7d", world.collection));
+        fill(&world, &real, 20);
+        alias(&world, name, &real);
+        assert_eq!(json_of(world.output(["retained", "list", "--json"]).expect(0)), json!([]));
+        world.output(["migrate"]).expect(0);
+        world.output(["snapshot", "create", name]).expect(0);
+        call(
+            &world,
+            "POST",
+            &format!("/collections/{real}/points/delete?wait=true"),
+            &json!({ "points": [1, 2, 3] }),
+        );
+        world.output(["rollback", name]).expect(76).says(&["nothing is kept"]);
+        let restored = json_of(world.output(["snapshot", "restore", name, "--json"]).expect(0));
+        let fresh = restored["collection"].as_str().unwrap();
+        assert_eq!(restored["version"], 1);
+
+        let states = || -> Vec<(String, Value, Value)> {
+            let list = json_of(world.output(["retained", "list", "--json"]).expect(0));
+            let entries = list.as_array().unwrap().iter();
+            entries
+                .map(|e| (e["name"].as_str().unwrap().into(), e["state"].clone(), e["points"].clone()))
+                .collect()
+        };
+        let live = json!({ "live": { "aliases": [name] } });
+        assert_eq!(
+            states(),
+            [(fresh.into(), live.clone(), Value::Null), (real.clone(), json!("kept"), json!(17))]
+        );
+        // The next start finds everything in order.
+        world.output(["migrate"]).expect(0);
+
+        world.output(["retained", "drop", fresh]).expect(76).says(&["is live", name]);
+        world
+            .output(["retained", "drop", &format!("{name}_other")])
+            .expect(76)
+            .says(&["the journal does not have"]);
+        let back = json_of(world.output(["rollback", name, "--json"]).expect(0));
+        assert_eq!((back["to"].as_str(), back["points_to"].as_u64()), (Some(&*real), Some(17)));
+        assert_eq!(count(&world, name), 17);
+        assert_eq!(states(), [(real.clone(), live, json!(17)), (fresh.into(), json!("kept"), json!(20))]);
+
+        // Three points are only in the one that is kept.
+        world.output(["retained", "drop", fresh]).expect(76).says(&["20 points", "it has 17", "--fewer"]);
+        world.output(["rollback", name]).expect(0);
+        assert_eq!(count(&world, name), 20);
+        world.output(["retained", "drop", &real]).expect(0);
+        assert_eq!(states().len(), 1);
+        let (status, _) = world.qdrant.rest("GET", &format!("/collections/{real}"), "").unwrap();
+        assert_eq!(status, 404);
+        world.output(["verify"]).expect(0);
+        drop_collection(&world, fresh);
+        let text = world.output(["retained", "list"]).expect(0).stdout;
+        assert_eq!(text, "Nothing is kept\n");
+    }
+}
+
+#[test]
+fn only_an_alias_leads_back_and_only_to_what_is_as_it_was() {
+    let world = world(QdrantVersion::V1_17_0);
+    world.version("0001_users", "create table users (id bigint primary key);", "");
+    world.record();
+    world.output(["migrate"]).expect(0);
+    let (name, real) = (&world.collection, format!("{}_7d", world.collection));
+    fill(&world, &real, 5);
+    world.output(["rollback", &real]).expect(76).says(&["only an alias can lead back"]);
+    alias(&world, name, &real);
+    world.output(["snapshot", "create", name]).expect(0);
+    let restored = json_of(world.output(["snapshot", "restore", name, "--json"]).expect(0));
+    call(&world, "POST", &format!("/collections/{real}/points/delete?wait=true"), &json!({ "points": [1] }));
+    world.output(["rollback", name]).expect(76).says(&["has 4 points, and had 5"]);
+    drop_collection(&world, restored["collection"].as_str().unwrap());
+    drop_collection(&world, &real);
+}
+
+#[test]
 fn what_is_not_there_is_named_with_what_is() {
     let world = world(QdrantVersion::V1_17_0);
     world.output(["snapshot", "create", "nowhere"]).expect(1).says(&["no collection and no alias `nowhere`"]);

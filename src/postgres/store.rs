@@ -3,6 +3,7 @@
 use super::session::{Failure, Session, begin_read_only, cell, identifier, literal};
 use crate::error::{Error, ExitCode, Result};
 use crate::ledger::{Ledger, OpenRun, Origin, Phase, Row};
+use crate::retained::Retained;
 use crate::timeline::{CHECKSUM_ALGORITHM, Number, Settings, Version};
 use sqlx::Row as _;
 
@@ -343,6 +344,62 @@ impl Store {
             true => Ok(None),
             false => cell(&rows, 0, 1),
         }
+    }
+
+    /// Notes that something is kept, before it is created or replaced. The newest row about a name counts.
+    pub fn retain(&self, retained: &Retained) -> Result<String> {
+        self.keep(Phase::Retained, retained)
+    }
+
+    /// Notes that it was removed.
+    pub fn removed(&self, retained: &Retained) -> Result<String> {
+        self.keep(Phase::Removed, retained)
+    }
+
+    fn keep(&self, phase: Phase, retained: &Retained) -> Result<String> {
+        let json = serde_json::to_string(retained).map_err(super::apply::unserialisable)?;
+        Ok(format!(
+            "insert into {}.journal (timeline, epoch, target, phase, collection, step, ended) \
+             values ({}, coalesce({}, 0), {}, {}, {}, {}, pg_catalog.clock_timestamp())",
+            self.schema,
+            self.key,
+            self.current_epoch(),
+            retained.version.unwrap_or_default(),
+            literal(phase.as_str()),
+            literal(&retained.of),
+            literal(&json),
+        ))
+    }
+
+    /// What was noted as kept and not as removed, the oldest first, with the time. Nothing without a ledger.
+    pub async fn retained(&self, session: &mut Session) -> Result<Vec<(Retained, String)>> {
+        if !self.tables_exist(session).await? {
+            return Ok(Vec::new());
+        }
+        let sql = format!(
+            "select step::text, pg_catalog.to_char(at at time zone 'UTC', 'YYYY-MM-DD\"T\"HH24:MI:SS\"Z\"') from \
+             (select distinct on (step->>'name') * from {}.journal where timeline = {} and phase in ({}, {}) \
+             order by step->>'name', id desc) newest where phase = {} order by id",
+            self.schema,
+            self.key,
+            literal(Phase::Retained.as_str()),
+            literal(Phase::Removed.as_str()),
+            literal(Phase::Retained.as_str()),
+        );
+        let rows = session.run("reading what is kept", sql).await?;
+        (0..rows.len())
+            .map(|i| {
+                let json: String = cell(&rows, i, 0)?;
+                let retained = serde_json::from_str(&json).map_err(|e| {
+                    Error::new(
+                        ExitCode::Refused,
+                        format!("the journal keeps something that this tandem does not know: {e}"),
+                    )
+                    .remedy("use the tandem that wrote it, or a newer one")
+                })?;
+                Ok((retained, cell(&rows, i, 1)?))
+            })
+            .collect()
     }
 
     /// Ends a run: its terminal row, and every row of it marked as ended.

@@ -58,6 +58,26 @@ impl Client {
         }
     }
 
+    /// Deletes a collection by its real name, which takes its aliases along, and proves that it is gone. Who calls has made
+    /// sure that it may go.
+    pub async fn delete_collection(&self, name: &str) -> Result<()> {
+        let request = pb::DeleteCollection { collection_name: name.to_owned(), timeout: None };
+        self.patiently(async || {
+            self.collections().delete(within(UPDATE, request.clone())).await?;
+            Ok(())
+        })
+        .await
+        .map_err(|fault| self.error(fault).at(format_args!("deleting collection {name}")))?;
+        match self.inspect(name).await? {
+            None => Ok(()),
+            Some(_) => Err(Error::new(
+                ExitCode::StepFailed,
+                format!("collection {name} was deleted and is still there"),
+            )
+            .remedy("look at the server's log, then run again")),
+        }
+    }
+
     /// Does one step and reads it back. Done twice it ends the same.
     ///
     /// # Errors
