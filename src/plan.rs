@@ -224,6 +224,12 @@ fn foreign_expectation(nearest: Option<&Nearest>, timeline: &Timeline) -> String
     }
 }
 
+/// Does another tool's claim contradict what was proven? A version that tool knows nothing of makes no difference.
+fn claims_other(timeline: &Timeline, claimed: Number, at: Number) -> bool {
+    let between = |number: Number| number > claimed && number <= at;
+    claimed > at || timeline.versions.iter().any(|v| between(v.number) && !v.adoption.is_empty())
+}
+
 /// The finding in words: which version, on what evidence.
 pub fn describe(verdict: &Postgres, timeline: &Timeline) -> String {
     let name = |number: Number| match timeline.version(number) {
@@ -248,7 +254,7 @@ pub fn describe(verdict: &Postgres, timeline: &Timeline) -> String {
         }
         Postgres::Adopted { at, compared, extras: own, claimed, evidence } => {
             let verdict = match claimed {
-                Some(claimed) if claimed != at => "stale stamp",
+                Some(claimed) if claims_other(timeline, *claimed, *at) => "stale stamp",
                 _ => "adopted",
             };
             format!(

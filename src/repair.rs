@@ -461,6 +461,11 @@ pub fn in_the_way(actual: &Catalog, expected: &Expected, versions: &[Number]) ->
         });
         let dropped =
             effects.removed.iter().filter(|id| actual.objects.contains_key(id)).map(|id| (id, "drops"));
+        for id in
+            effects.removed.iter().filter(|id| id.kind == Kind::Column && actual.objects.contains_key(id))
+        {
+            obstacles.extend(own_parts(actual, &known, id, *number));
+        }
         for (id, does) in
             dropped.chain(retyped).filter(|(id, _)| id.kind == Kind::Column || id.kind.is_relation())
         {
@@ -484,6 +489,40 @@ pub fn in_the_way(actual: &Catalog, expected: &Expected, versions: &[Number]) ->
     obstacles.sort_by(|a, b| a.found.cmp(&b.found));
     obstacles.dedup();
     obstacles
+}
+
+/// Indexes and constraints of the user's own that would go with a dropped column.
+fn own_parts(
+    actual: &Catalog,
+    known: &BTreeSet<&ObjectId>,
+    column: &ObjectId,
+    number: Number,
+) -> Vec<Obstacle> {
+    let (schema, relation) = (bare(&column.schema), bare(&column.relation));
+    let of_column = |part: &ObjectId| {
+        let between = |c: char| !c.is_alphanumeric() && c != '_';
+        (&part.schema, &part.relation) == (&column.schema, &column.relation)
+            && part.name.split(between).any(|word| word == column.name)
+    };
+    let own = actual.objects.iter().filter(|(part, _)| !known.contains(part) && of_column(part));
+    own.filter_map(|(part, object)| {
+        let (name, drop) = match &object.detail {
+            Detail::Index(index) => (&index.name, format!("drop index {schema}.{}", bare(&index.name))),
+            Detail::Constraint(constraint) => {
+                let name = bare(&constraint.name);
+                (&constraint.name, format!("alter table {schema}.{relation} drop constraint {name}"))
+            }
+            _ => return None,
+        };
+        Some(Obstacle {
+            found: format!(
+                "your {} {name} stands on {column}, which version {number} drops",
+                part.kind.word()
+            ),
+            remedy: format!("{drop}; then start again"),
+        })
+    })
+    .collect()
 }
 
 /// A name as the server writes it.

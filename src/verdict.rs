@@ -1,6 +1,6 @@
 //! What was found in a store, with the proof: observed data held against the timeline.
 
-use crate::adoption::{self, Foreign};
+use crate::adoption::{self, Foreign, Tool};
 use crate::catalog::{self, Catalog, Difference, Expected, Kind, ObjectId};
 use crate::ledger::{Divergence, Ledger, Standing};
 use crate::repair::{self, Evidence, Repair};
@@ -163,7 +163,12 @@ fn unversioned(timeline: &Timeline, expected: &Expected, seen: &Seen) -> Postgre
             let extras = repair.extras;
             return match words() {
                 none if none.is_empty() => Postgres::Legacy { at, compared: matched, extras },
-                evidence => Postgres::Adopted { at, compared: matched, extras, claimed, evidence },
+                evidence => {
+                    // A list of files says how a database began, not where it is.
+                    let ledgers = seen.foreign.iter().filter(|ledger| ledger.tool != Tool::Files);
+                    let claimed = ledgers.filter_map(|ledger| ledger.claims(timeline)).max();
+                    Postgres::Adopted { at, compared: matched, extras, claimed, evidence }
+                }
             };
         }
         // A few objects alike among many strangers are no sign of the application, unless something says so.

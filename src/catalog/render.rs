@@ -557,12 +557,19 @@ impl<'a> Renderer<'a> {
     /// The key of a table by its wanted primary key, as far as its columns are there.
     fn key(&self, of: &ObjectId) -> Vec<String> {
         let primary = self.parts(of, Kind::Constraint).find(|(id, _)| id.name.starts_with("PRIMARY KEY"));
-        let columns = primary.map(|(id, _)| columns(&id.name)).unwrap_or_default();
+        let columns = primary.as_ref().map(|(id, _)| columns(&id.name)).unwrap_or_default();
         let there = columns.iter().all(|name| {
             let id = ObjectId::part(Kind::Column, &*of.schema, &*of.relation, unquoted(name));
             self.actual.objects.contains_key(&id)
         });
-        if columns.is_empty() || !there { vec!["ctid".to_owned()] } else { columns }
+        let is_key = primary.is_some_and(|(id, _)| self.actual.objects.contains_key(id));
+        let place = || "ctid".to_owned();
+        match (columns.is_empty() || !there, is_key) {
+            (true, _) => vec![place()],
+            (false, true) => columns,
+            // Not a key yet: two rows may have the same.
+            (false, false) => columns.into_iter().chain([place()]).collect(),
+        }
     }
 
     /// The rows that a constraint would not take.

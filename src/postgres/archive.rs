@@ -76,7 +76,7 @@ fn is_stored(before: &Catalog, id: &ObjectId) -> bool {
     let table = ObjectId::relation(Kind::Table, id.schema.clone(), id.relation.clone());
     let generated =
         matches!(before.objects.get(id).map(|o| &o.detail), Some(Detail::Column(c)) if c.generated.is_some());
-    before.objects.contains_key(&table) && !generated
+    before.objects.contains_key(&table) && before.objects.contains_key(id) && !generated
 }
 
 fn qualified(id: &ObjectId) -> String {

@@ -1,5 +1,7 @@
 //! Reading real databases into catalogs, and comparing what different servers and histories make of one schema.
 
+#[path = "../common/observed.rs"]
+mod observed;
 mod render;
 mod states;
 

@@ -67,7 +67,12 @@ impl World {
 
     /// The application's whole timeline from `migrations/`, with its committed catalogs.
     pub fn whisperengine() -> Self {
-        let world = Self::empty();
+        Self::whisperengine_on(local_servers::postgres().create_database("world"))
+    }
+
+    /// The same on a given database.
+    pub fn whisperengine_on(db: Database) -> Self {
+        let world = Self::on(db, local_servers::qdrant());
         copy(&Path::new(env!("CARGO_MANIFEST_DIR")).join("migrations"), world.migrations.path());
         world
     }

@@ -10,6 +10,9 @@ use tandem::catalog::{
     ObjectId, Sequence, Table, Trigger,
 };
 
+/// Ledgers of other tools, in every state.
+pub const LEDGERS: &[&str] = &["alembic_version", "schema_migrations"];
+
 #[derive(Deserialize)]
 struct State {
     extensions: Vec<String>,

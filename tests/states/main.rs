@@ -1,0 +1,229 @@
+//! Every state that databases of the reference application are known to be in: start → verdict → result, with every value of
+//! every table compared before and after.
+
+#[path = "../common/mod.rs"]
+mod common;
+mod known;
+#[path = "../common/observed.rs"]
+mod observed;
+mod rows;
+
+use common::{Outcome, World};
+use known::{Expect, Facts, State};
+use local_servers::{PgVersion, Postgres};
+use std::collections::BTreeSet;
+use std::fmt::Write as _;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::path::{Path, PathBuf};
+use std::sync::Mutex;
+use std::sync::atomic::{AtomicUsize, Ordering::SeqCst};
+use tandem::catalog::Catalog;
+use tandem::postgres::introspect::{Exclude, introspect};
+
+/// How many states are worked on side by side.
+const SIDE_BY_SIDE: usize = 3;
+
+/// A database of its own on a server of that version, with the application's timeline and without Qdrant.
+fn world(version: PgVersion) -> World {
+    let server = match version {
+        PgVersion::V16 => local_servers::postgres(),
+        other => Postgres::shared(other).unwrap(),
+    };
+    let mut world = World::whisperengine_on(server.create_database("state"));
+    world.set("QDRANT_URL", "none");
+    world
+}
+
+fn block_on<T>(work: impl Future<Output = T>) -> T {
+    tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap().block_on(work)
+}
+
+/// The catalog as tandem reads it.
+fn catalog(world: &World) -> Catalog {
+    use sqlx::Connection;
+    let adoption = ["alembic_version", "schema_migrations"].map(str::to_owned);
+    let exclude = Exclude { ledger_schema: "tandem", adoption_tables: &adoption };
+    block_on(async {
+        let mut connection = sqlx::PgConnection::connect(&world.db.url()).await.unwrap();
+        introspect(&mut connection, &["public".to_owned()], &exclude).await.unwrap()
+    })
+}
+
+/// What became of a state.
+struct Result {
+    state: usize,
+    words: String,
+    result: String,
+    rows: usize,
+    archived: usize,
+}
+
+/// Builds a state, starts on it, and compares.
+fn start(facts: &Facts, at: usize, state: &State, version: PgVersion) -> Result {
+    let world = world(version);
+    let built = (state.catalog)(facts);
+    let mut sql = known::ddl(facts, &built);
+    if state.rows {
+        sql.push_str(&rows::rows(&facts.constrained(&built)));
+    }
+    sql.push_str(&known::ledgers(state));
+    sql.push_str(&state.then.replace("DATABASE", world.db.name()));
+    world.db.execute(&sql);
+    let (before, before_catalog) = (rows::read(&world), catalog(&world));
+    let outcome = world.start(&["true"]);
+    let after = rows::read(&world);
+    let words = finding(&outcome);
+    let name = state.name;
+    let result = match state.expect {
+        Expect::Head(verdict) => {
+            assert_eq!(outcome.code, 0, "{name}\n{}", outcome.stderr);
+            assert!(words.starts_with(verdict), "{name}: {words}");
+            let found = catalog(&world);
+            let difference = facts.expected.compare(&found, facts.head);
+            assert!(difference.is_proof(), "{name}: {difference}");
+            let known: BTreeSet<_> = built.objects.keys().chain(facts.everything.iter()).collect();
+            let own = before_catalog.objects.keys().filter(|id| !known.contains(id));
+            for id in own {
+                assert!(found.objects.contains_key(id), "{name}: your own {id} is gone");
+            }
+            let assistant = "set search_path = public; select count(*)::text from characters c where normalized_name = 'assistant' \
+                 and exists (select from personality_traits t where t.character_id = c.id) \
+                 and exists (select from communication_styles t where t.character_id = c.id) \
+                 and exists (select from character_values t where t.character_id = c.id)";
+            assert_eq!(world.query(assistant), "1", "{name}: the assistant is not complete");
+            let again = world.start(&["true"]);
+            assert!(
+                again.code == 0 && again.stderr.contains("unchanged since their last proof"),
+                "{name}: {}",
+                again.stderr
+            );
+            if state.alembic.is_some_and(|rows| !rows.contains(&"somebody_elses")) {
+                let revision = world.query("select string_agg(version_num, ' ') from public.alembic_version");
+                assert_eq!(revision, "954245770def", "{name}");
+            }
+            "head".to_owned()
+        }
+        Expect::Refused(code, parts) => {
+            assert_eq!(outcome.code, code, "{name}\n{}", outcome.stderr);
+            for part in parts {
+                assert!(outcome.stderr.contains(part), "{name}: {part:?} is not in\n{}", outcome.stderr);
+            }
+            assert_eq!(after.tables, before.tables, "{name}: a refusal changed rows");
+            assert_eq!(catalog(&world), before_catalog, "{name}: a refusal changed the schema");
+            assert!(after.archive.is_empty(), "{name}");
+            "refused, nothing changed".to_owned()
+        }
+    };
+    let lost = rows::lost(&built, &before, &after);
+    assert!(lost.is_empty(), "{name}: {} values are lost, such as {}", lost.len(), lost[0]);
+    Result { state: at, words, result, rows: before.count(), archived: after.archive.len() }
+}
+
+/// What a start said of Postgres, to its first semicolon, or why it stopped.
+fn finding(outcome: &Outcome) -> String {
+    let line =
+        outcome.stderr.lines().find_map(|line| line.split_once("Postgres is ").map(|(_, words)| words));
+    let words = line.unwrap_or_else(|| outcome.stderr.lines().last().unwrap_or_default());
+    words.split(" code=").next().unwrap_or_default().to_owned()
+}
+
+fn all(version: PgVersion, chosen: impl Fn(usize, &State) -> bool + Sync) -> Vec<Result> {
+    let (facts, states) = (Facts::load(), known::states());
+    let (next, results, failed) = (AtomicUsize::new(0), Mutex::new(Vec::new()), Mutex::new(Vec::new()));
+    std::thread::scope(|scope| {
+        for _ in 0..SIDE_BY_SIDE {
+            scope.spawn(|| {
+                loop {
+                    let at = next.fetch_add(1, SeqCst);
+                    let Some(state) = states.get(at) else { return };
+                    if !chosen(at, state) {
+                        continue;
+                    }
+                    // One state that fails must not hide the others.
+                    match catch_unwind(AssertUnwindSafe(|| start(&facts, at, state, version))) {
+                        Ok(result) => results.lock().unwrap().push(result),
+                        Err(_) => failed.lock().unwrap().push(state.name),
+                    }
+                }
+            });
+        }
+    });
+    let failed = failed.into_inner().unwrap();
+    assert!(failed.is_empty(), "{} states failed: {failed:#?}", failed.len());
+    let mut results = results.into_inner().unwrap();
+    results.sort_by_key(|result| result.state);
+    results
+}
+
+#[test]
+fn every_known_state_reaches_the_head_or_is_refused_with_nothing_changed() {
+    let results = all(PgVersion::V16, |_, _| true);
+    let states = known::states();
+    assert_eq!(results.len(), states.len());
+    let mut text = String::from(
+        "# WhisperEngine's databases\n\n\
+         What the application's own start script makes of the states that its databases are in, and what tandem makes of them.\n\
+         Generated by `cargo test --test states`, which builds every state with rows in all of its tables, starts on it, and compares\n\
+         every value of every table before and after; `TANDEM_TEST_WRITE_DOCS=1` writes this page anew. Values are kept in place or in\n\
+         `tandem.archive`; none was lost on any path.\n\n\
+         | state | the original | tandem finds | and then | rows before | rows archived |\n|---|---|---|---|---|---|\n",
+    );
+    for result in &results {
+        let State { name, original, .. } = &states[result.state];
+        let Result { words, result, rows, archived, .. } = result;
+        let short = words.split("; ").take(2).collect::<Vec<_>>().join("; ").replace('|', "\\|");
+        let _ = writeln!(text, "| {name} | {original} | {short} | {result} | {rows} | {archived} |");
+    }
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("docs/whisperengine.md");
+    if std::env::var_os("TANDEM_TEST_WRITE_DOCS").is_some() {
+        std::fs::write(&path, &text).unwrap();
+    }
+    let written = std::fs::read_to_string(&path).unwrap_or_default();
+    assert!(
+        written == text,
+        "docs/whisperengine.md is not what this run found: TANDEM_TEST_WRITE_DOCS=1 writes it\n{text}"
+    );
+}
+
+#[test]
+fn the_same_on_postgres_18() {
+    // Every third of the many lying stamps is enough for a second server.
+    let results = all(PgVersion::V18, |at, state| !state.name.starts_with("stamped by hand") || at % 3 == 0);
+    assert!(results.len() > 30);
+}
+
+/// Plain SQL dumps of real databases, by `TANDEM_TEST_DUMPS=DIRECTORY`.
+#[test]
+fn dumps_reach_the_head_or_are_refused_with_nothing_changed() {
+    let Some(directory) = std::env::var_os("TANDEM_TEST_DUMPS") else {
+        println!("TANDEM_TEST_DUMPS names no directory of dumps: not run");
+        return;
+    };
+    let facts = Facts::load();
+    let mut dumps: Vec<PathBuf> =
+        std::fs::read_dir(directory).unwrap().map(|entry| entry.unwrap().path()).collect();
+    dumps.retain(|path| path.extension().is_some_and(|extension| extension == "sql"));
+    dumps.sort();
+    assert!(!dumps.is_empty(), "no *.sql in the directory");
+    for path in dumps {
+        let world = world(PgVersion::V16);
+        known::restore(&world, &path);
+        let (before, built) = (rows::read(&world), catalog(&world));
+        let outcome = world.start(&["true"]);
+        let after = rows::read(&world);
+        println!("{}: {} → exit {}", path.display(), finding(&outcome), outcome.code);
+        match outcome.code {
+            0 => {
+                let difference = facts.expected.compare(&catalog(&world), facts.head);
+                assert!(difference.is_proof(), "{}: {difference}", path.display());
+            }
+            76 => {
+                assert_eq!(after.tables, before.tables, "{}", path.display());
+                assert_eq!(catalog(&world), built, "{}", path.display());
+            }
+            _ => panic!("{}: {}", path.display(), outcome.stderr),
+        }
+        let lost = rows::lost(&built, &before, &after);
+        assert!(lost.is_empty(), "{}: {} values are lost, such as {}", path.display(), lost.len(), lost[0]);
+    }
+}
