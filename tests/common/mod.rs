@@ -138,6 +138,22 @@ impl World {
         self.record();
     }
 
+    /// Brings the database to the version before this one.
+    pub fn start_before(&self, name: &str) {
+        let older = Dir::new();
+        copy(self.migrations.path(), older.path());
+        for entry in std::fs::read_dir(older.path()).unwrap() {
+            let path = entry.unwrap().path();
+            let file = path.file_name().unwrap().to_str().unwrap();
+            if file.starts_with(|c: char| c.is_ascii_digit()) && file >= name {
+                std::fs::remove_file(path).unwrap();
+            }
+        }
+        let directory = older.path().display().to_string();
+        self.output(["record", "--migrations", &directory]).expect(0);
+        self.output(["migrate", "--migrations", &directory]).expect(0);
+    }
+
     /// `tandem record`.
     pub fn record(&self) {
         let output = self.tandem(["record"]).output().unwrap();

@@ -1,0 +1,332 @@
+//! Databases that are at no version as a whole, stamps that lie, and versions that do more than they say.
+
+mod common;
+
+use common::World;
+use std::sync::atomic::{AtomicUsize, Ordering::SeqCst};
+
+/// Five versions that add, fill, drop and convert.
+const VERSIONS: [(&str, &str, &str); 5] = [
+    (
+        "0001_users",
+        "create table users (id int primary key, name text not null);\ncreate index users_name on users (name);\n\
+         create table legacy (id int primary key, word text);\n",
+        "[adoption]\nalembic = [\"one\"]\n",
+    ),
+    (
+        "0002_notes",
+        "create table notes (id int primary key, user_id int not null references users (id), body text);\n",
+        "[adoption]\nalembic = [\"two\"]\n",
+    ),
+    (
+        "0003_nick",
+        "alter table users add column nick text;\nupdate users set nick = name;\n",
+        "[adoption]\nalembic = [\"three\"]\n",
+    ),
+    ("0004_legacy", "drop table if exists legacy;\n", "[adoption]\nalembic = [\"four\"]\n"),
+    (
+        "0005_bodies",
+        "alter table notes alter column body type jsonb using to_jsonb(body);\ncreate view named as select id, name from users;\n",
+        "[adoption]\nalembic = [\"five\"]\n",
+    ),
+];
+
+fn world() -> World {
+    let mut world = World::empty();
+    world.set("QDRANT_URL", "none");
+    for (name, up, toml) in VERSIONS {
+        world.version(name, up, toml);
+    }
+    world.record();
+    world
+}
+
+/// The schema and the rows, as one text.
+fn state(world: &World) -> String {
+    let tables = world.query(
+        "select coalesce(string_agg(c.relname || ' ' || a.attname || ' ' || format_type(a.atttypid, a.atttypmod), ', ' order by c.relname, a.attnum), '') \
+         from pg_class c join pg_attribute a on a.attrelid = c.oid and a.attnum > 0 and not a.attisdropped \
+         where c.relnamespace = 'public'::regnamespace and c.relkind in ('r', 'v', 'i')",
+    );
+    let rows = world.query(
+        "select coalesce(string_agg(query_to_xml('select * from public.' || quote_ident(relname), true, false, '')::text, '' order by relname), '') \
+         from pg_class where relnamespace = 'public'::regnamespace and relkind = 'r'",
+    );
+    format!("{tables}\n{rows}\n{}", world.state())
+}
+
+const ROWS: &str = "insert into users (id, name) values (1, 'ada'), (2, 'grace');";
+
+/// Everything that a person wrote is where it was, or in the archive.
+fn assert_nothing_lost(world: &World, case: &str, had_legacy: bool) {
+    assert_eq!(world.query("select string_agg(name, ',' order by id) from users"), "ada,grace", "{case}");
+    if had_legacy {
+        let kept =
+            "select string_agg(row ->> 'word', ',') from tandem.archive where relation = 'public.legacy'";
+        assert_eq!(world.query(kept), "so long", "{case}");
+    }
+}
+
+/// From every version, with every subset of the later ones applied by hand, with tandem's own ledger and without any.
+#[test]
+fn any_subset_of_later_effects_reaches_the_head_or_is_refused_with_nothing_changed() {
+    let mut cases = Vec::new();
+    for at in 1..=VERSIONS.len() {
+        for subset in 0..1u32 << (VERSIONS.len() - at) {
+            cases.extend([(at, subset, false), (at, subset, true)]);
+        }
+    }
+    let (next, reached) = (AtomicUsize::new(0), AtomicUsize::new(0));
+    std::thread::scope(|scope| {
+        for _ in 0..3 {
+            scope.spawn(|| {
+                while let Some((at, subset, ledger)) = cases.get(next.fetch_add(1, SeqCst)).copied() {
+                    let case = format!("at {at}, later ones {subset:b}, ledger {ledger}");
+                    let world = world();
+                    if ledger {
+                        match VERSIONS.get(at) {
+                            Some((next, ..)) => world.start_before(&next[..4]),
+                            None => drop(world.start(&["true"]).expect(0)),
+                        }
+                    } else {
+                        VERSIONS[..at].iter().for_each(|(_, up, _)| world.db.execute(up));
+                    }
+                    world.db.execute(ROWS);
+                    let has_legacy =
+                        || world.query("select (to_regclass('public.legacy') is not null)::text") == "true";
+                    if has_legacy() {
+                        world.db.execute("insert into legacy values (7, 'so long')");
+                    }
+                    for (later, (_, up, _)) in VERSIONS[at..].iter().enumerate() {
+                        // What builds on a version that is not there cannot be applied by hand either.
+                        let possible = later + at != 4
+                            || world.query("select (to_regclass('public.notes') is not null)::text")
+                                == "true";
+                        if subset & (1 << later) != 0 && possible {
+                            world.db.execute(up);
+                        }
+                    }
+                    let had_legacy = has_legacy();
+                    let before = state(&world);
+                    let outcome = world.start(&["true"]);
+                    match outcome.code {
+                        0 => {
+                            assert_nothing_lost(&world, &case, had_legacy);
+                            world.output(["verify"]).expect(0);
+                            reached.fetch_add(1, SeqCst);
+                        }
+                        1 | 76 => assert_eq!(state(&world), before, "{case}: {}", outcome.stderr),
+                        code => panic!("{case}: exit {code}\n{}", outcome.stderr),
+                    }
+                }
+            });
+        }
+    });
+    let reached = reached.into_inner();
+    assert_eq!(reached, cases.len(), "every one of them can be brought to the head");
+}
+
+#[test]
+fn ledgers_of_other_tools_are_evidence_and_never_truth() {
+    for (ledger, words) in [
+        (
+            "create table _sqlx_migrations (version bigint primary key, description text, installed_on timestamptz default now(), success boolean, checksum bytea, execution_time bigint);
+             insert into _sqlx_migrations (version, success) values (20240101, true), (20240102, true);",
+            "(sqlx) names 2 migrations, the newest 20240102",
+        ),
+        (
+            "create table flyway_schema_history (installed_rank int, version varchar(50), description varchar(200), type varchar(20), script varchar(1000), checksum int, installed_by varchar(100), installed_on timestamp, execution_time int, success boolean);
+             insert into flyway_schema_history (installed_rank, version, success) values (1, '7', true);",
+            "(Flyway) names 7",
+        ),
+        (
+            "create table schema_migrations (version bigint primary key, dirty boolean); insert into schema_migrations values (3, true);",
+            "(golang-migrate) names 3 (dirty)",
+        ),
+        ("create table schema_migrations (version varchar primary key); insert into schema_migrations values ('a'), ('b');", "(dbmate) names 2 migrations, the newest b"),
+        (
+            "create table schema_migrations (version varchar primary key); insert into schema_migrations values ('a');
+             create table ar_internal_metadata (key varchar primary key, value varchar, created_at timestamp, updated_at timestamp);",
+            "(Rails) names a",
+        ),
+        (
+            "create table goose_db_version (id serial, version_id bigint, is_applied boolean, tstamp timestamp);
+             insert into goose_db_version (version_id, is_applied) values (0, true), (5, true);",
+            "(goose) names 5",
+        ),
+        (
+            "create table _prisma_migrations (id varchar primary key, checksum varchar, finished_at timestamptz, migration_name varchar, logs text, rolled_back_at timestamptz, started_at timestamptz, applied_steps_count int);
+             insert into _prisma_migrations (id, finished_at, migration_name) values ('1', now(), 'init');",
+            "(Prisma) names init",
+        ),
+        (
+            "create table refinery_schema_history (version int4, name varchar, applied_on varchar, checksum varchar); insert into refinery_schema_history (version) values (4);",
+            "(refinery) names 4",
+        ),
+        (
+            "create table __diesel_schema_migrations (version varchar primary key, run_on timestamp); insert into __diesel_schema_migrations values ('9');",
+            "(Diesel) names 9",
+        ),
+    ] {
+        let world = world();
+        world.migrations.write(
+            "tandem.toml",
+            "application = \"demo\"\n[adoption]\ntables = [\"schema_migrations\", \"ar_internal_metadata\"]\n",
+        );
+        world.db.execute(VERSIONS[0].1);
+        world.db.execute(ledger);
+        let rows = "select string_agg(query_to_xml('select * from public.' || quote_ident(relname), true, false, '')::text, '') from pg_class \
+                    where relname ~ 'migrations|version|history' and relkind = 'r' and relnamespace = 'public'::regnamespace";
+        let before = world.query(rows);
+        world.start(&["true"]).expect(0).says(&["adopted: public.", words, "all as in version 1"]);
+        assert_eq!(world.query(rows), before, "{words}: another tool's ledger is only read");
+        assert_eq!(
+            world.query("select string_agg(origin, ',' order by version) from tandem.ledger"),
+            "adopted,applied,applied,applied,applied"
+        );
+    }
+}
+
+#[test]
+fn alembic_is_left_alone_where_the_settings_say_so() {
+    for (settings, revision) in [("", "five"), ("[adoption]\nmirror = false\n", "one")] {
+        let world = world();
+        world.migrations.write("tandem.toml", &format!("application = \"demo\"\n{settings}"));
+        world.db.execute(VERSIONS[0].1);
+        world.db.execute("create table alembic_version (version_num varchar(32) primary key); insert into alembic_version values ('one')");
+        world.start(&["true"]).expect(0).says(&["adopted", "names one, which claims version 1"]);
+        assert_eq!(world.query("select version_num from alembic_version"), revision);
+    }
+}
+
+/// A version that does more than its recording shows.
+fn second(up: &str, toml: &str) -> World {
+    let mut world = World::empty();
+    world.set("QDRANT_URL", "none");
+    world.version(
+        "0001_first",
+        "create table users (id int primary key, name text);\n\
+         create table notes (id int primary key, user_id int references users (id) on delete cascade);\n\
+         create table days (id int, day date) partition by range (day);\ncreate table days_all partition of days default;\n",
+        "",
+    );
+    world.version("0002_second", up, toml);
+    world.record();
+    world.start_before("0002");
+    world
+}
+
+#[test]
+fn rows_that_nothing_archives_are_neither_updated_nor_deleted() {
+    let proof = "[proof]\nsql = \"select true\"\n";
+    for (up, toml, named) in [
+        ("update users set name = 'x' where id = 1;\n", "", Some("public.users (1 updated, 0 deleted)")),
+        (
+            "delete from users where id = 1;\n",
+            "",
+            Some("public.notes (0 updated, 2 deleted), public.users (0 updated, 1 deleted)"),
+        ),
+        (
+            "delete from users where id = 1;\n",
+            "[[archive]]\ntable = \"users\"\n",
+            Some("public.notes (0 updated, 2 deleted)"),
+        ),
+        (
+            "delete from users where id = 1;\n",
+            "[[archive]]\ntable = \"users\"\n[[archive]]\ntable = \"public.notes\"\n",
+            None,
+        ),
+        ("update days set id = 2;\n", "", Some("public.days_all (1 updated, 0 deleted)")),
+        ("update days set id = 2;\n", "[[archive]]\ntable = \"days\"\n", None),
+        ("alter table users add column nick text;\nupdate users set nick = name;\n", "", None),
+        (
+            "alter table users add column nick text;\ndelete from notes;\n",
+            "",
+            Some("public.notes (0 updated, 2 deleted)"),
+        ),
+        (
+            "create table more (id int);\ninsert into more values (1);\nupdate more set id = 2;\ndelete from more;\n",
+            "",
+            None,
+        ),
+        ("insert into users values (9, 'nine');\n", "", None),
+        ("alter table users drop column name;\nupdate users set id = id;\n", "", None),
+    ] {
+        let world = second(up, &format!("{toml}{proof}"));
+        world.db.execute(
+            "insert into users values (1, 'ada'), (2, 'grace'); insert into notes values (1, 1), (2, 1); insert into days values (1, '2025-01-01')",
+        );
+        let outcome = world.start(&["true"]);
+        match named {
+            None => drop(outcome.expect(0)),
+            Some(named) => {
+                outcome.expect(1).says(&[
+                    "rows were updated or deleted that the archive does not keep",
+                    named,
+                    "[[archive]]",
+                ]);
+                assert_eq!(world.query("select count(*)::text from users"), "2", "{up}");
+                assert_eq!(world.query("select max(version)::text from tandem.ledger"), "1", "{up}");
+            }
+        }
+    }
+}
+
+#[test]
+fn what_a_version_is_not_known_to_drop_is_still_there_or_it_is_rolled_back() {
+    let world = second("drop table if exists mine;\ncreate table more (id int);\n", "");
+    world.db.execute("create table mine (id int); insert into mine values (1)");
+    world.start(&["true"]).expect(76).says(&["would take away", "table mine"]);
+    assert_eq!(world.query("select id::text from mine"), "1");
+    assert_eq!(world.query("select max(version)::text from tandem.ledger"), "1");
+}
+
+#[test]
+fn an_enum_value_that_is_added_and_used_in_one_repair_is_refused_before_anything_runs() {
+    let mut world = World::empty();
+    world.set("QDRANT_URL", "none");
+    world.version(
+        "0001_first",
+        "create type mood as enum ('sad');\ncreate table users (id int primary key, mood mood);\n",
+        "",
+    );
+    world.version("0002_happy", "alter type mood add value 'happy';\ncreate table marker (id int);\n", "");
+    world.version("0003_default", "alter table users alter column mood set default 'happy';\n", "");
+    world.version("0004_last", "create table last (id int);\n", "");
+    world.record();
+    world.db.execute("create type mood as enum ('sad'); create table users (id int primary key, mood mood); create table last (id int)");
+    let before = world.state();
+    world.start(&["true"]).expect(65).says(&["0003_default.up.sql", "enum value", "in one transaction"]);
+    assert_eq!(world.state(), before);
+}
+
+#[test]
+fn a_repair_that_a_lock_stops_is_tried_again_and_names_the_reader() {
+    use sqlx::Connection;
+    let world = world();
+    world.start(&["true"]).expect(0);
+    world.db.execute("alter table users drop column nick");
+    let url = format!("{}?application_name=slow-reader", world.db.url());
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+    let reader = runtime.block_on(async {
+        let mut reader = sqlx::PgConnection::connect(&url).await.unwrap();
+        sqlx::raw_sql("begin; select count(*) from users").execute(&mut reader).await.unwrap();
+        reader
+    });
+    let child = world.tandem(["migrate"]).stderr(std::process::Stdio::piped()).spawn().unwrap();
+    let waiting = "select count(*)::text from pg_locks where not granted";
+    while world.query(waiting) == "0" {
+        std::thread::sleep(std::time::Duration::from_millis(20));
+    }
+    // Past the first lock_timeout, so that a try has failed; then the reader goes.
+    std::thread::sleep(std::time::Duration::from_secs(4));
+    runtime.block_on(async { reader.close().await.unwrap() });
+    let outcome = common::Outcome::new(child.wait_with_output().unwrap());
+    outcome.expect(0).says(&[
+        "met a lock and is tried again",
+        "slow-reader",
+        "pid ",
+        "idle in transaction",
+        "query ",
+    ]);
+}
