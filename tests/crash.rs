@@ -8,9 +8,8 @@ mod common;
 
 use common::World;
 use local_servers::proxy::{Action, Direction, Proxy};
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU32, Ordering::SeqCst};
-use std::sync::mpsc;
+use std::sync::{Arc, OnceLock, mpsc};
 
 #[derive(Debug, Clone, Copy, PartialEq)]
 enum Store {
@@ -82,11 +81,43 @@ fn kill_at(world: &World, store: Store, moment: Moment, n: usize) -> bool {
     killed
 }
 
-fn every_place(prepare: Prepare, store: Store, moment: Moment) {
-    let undisturbed = World::small();
+/// The legacy pair again, whose points a third version fills.
+fn filling() -> World {
+    static RECORDED: OnceLock<World> = OnceLock::new();
+    let recorded = RECORDED.get_or_init(|| {
+        let world = World::small();
+        let fills = "compatible_from = 1\n[[fill]]\nvector = 'content'\nfrom = { payload = 'embedding' }\n\
+                     [[fill]]\npayload = 'author'\nrenamed_from = 'user_id'\n[[fill]]\npayload = 'source'\nset = 'import'\n";
+        world.migrations.write("0003_fill.toml", fills);
+        world.record();
+        world
+    });
+    recorded.sibling()
+}
+
+fn points_to_fill(world: &World) {
+    legacy(world);
+    let points: Vec<String> = (0..40)
+        .map(|id| format!(r#"{{"id": {id}, "vector": {{}}, "payload": {{"user_id": "u{id}", "embedding": [{id}, 1, 1, 1]}}}}"#))
+        .collect();
+    let body = format!(r#"{{"points": [{}]}}"#, points.join(", "));
+    world.qdrant.rest("PUT", &format!("/collections/{}/points?wait=true", world.collection), &body).unwrap();
+}
+
+/// Both stores, every point included.
+fn everything(world: &World) -> String {
+    let all = r#"{"limit": 1000, "with_payload": true, "with_vector": true}"#;
+    let (_, points) =
+        world.qdrant.rest("POST", &format!("/collections/{}/points/scroll", world.collection), all).unwrap();
+    let points: serde_json::Value = serde_json::from_str(&points).unwrap();
+    format!("{}\n{}", world.state(), points["result"])
+}
+
+fn every_place(make: fn() -> World, prepare: Prepare, store: Store, moment: Moment) {
+    let undisturbed = make();
     prepare(&undisturbed);
     undisturbed.start(&["true"]).expect(0);
-    let wanted = undisturbed.state();
+    let wanted = everything(&undisturbed);
     let (next, done) = (AtomicU32::new(1), AtomicBool::new(false));
     let (report, places) = mpsc::channel();
     std::thread::scope(|scope| {
@@ -95,14 +126,14 @@ fn every_place(prepare: Prepare, store: Store, moment: Moment) {
             scope.spawn(move || {
                 while !done.load(SeqCst) {
                     let n = next.fetch_add(1, SeqCst);
-                    let world = World::small();
+                    let world = make();
                     prepare(&world);
                     if !kill_at(&world, store, moment, n as usize) {
                         done.store(true, SeqCst);
                         return;
                     }
                     world.start(&["true"]).expect(0);
-                    assert_eq!(&world.state(), wanted, "{store:?}, {moment:?}, message {n}");
+                    assert_eq!(&everything(&world), wanted, "{store:?}, {moment:?}, message {n}");
                     let open = world.query("select count(*)::text from tandem.journal where ended is null");
                     assert_eq!(open, "0", "runs without an end after {store:?}, {moment:?}, message {n}");
                     report.send(n).unwrap();
@@ -119,34 +150,45 @@ fn every_place(prepare: Prepare, store: Store, moment: Moment) {
 
 #[test]
 fn killed_before_any_message_to_postgres_on_a_fresh_pair() {
-    every_place(fresh, Store::Postgres, Moment::BeforeTheMessage);
+    every_place(World::small, fresh, Store::Postgres, Moment::BeforeTheMessage);
 }
 
 #[test]
 fn killed_before_any_answer_of_postgres_on_a_fresh_pair() {
-    every_place(fresh, Store::Postgres, Moment::BeforeTheAnswer);
+    every_place(World::small, fresh, Store::Postgres, Moment::BeforeTheAnswer);
 }
 
 #[test]
 fn killed_before_any_message_to_postgres_on_a_legacy_pair() {
-    every_place(legacy, Store::Postgres, Moment::BeforeTheMessage);
+    every_place(World::small, legacy, Store::Postgres, Moment::BeforeTheMessage);
 }
 
 #[test]
 fn killed_before_any_answer_of_postgres_on_a_legacy_pair() {
-    every_place(legacy, Store::Postgres, Moment::BeforeTheAnswer);
+    every_place(World::small, legacy, Store::Postgres, Moment::BeforeTheAnswer);
 }
 
 #[test]
 fn killed_before_any_message_to_qdrant() {
-    every_place(fresh, Store::Qdrant, Moment::BeforeTheMessage);
-    every_place(legacy, Store::Qdrant, Moment::BeforeTheMessage);
+    every_place(World::small, fresh, Store::Qdrant, Moment::BeforeTheMessage);
+    every_place(World::small, legacy, Store::Qdrant, Moment::BeforeTheMessage);
 }
 
 #[test]
 fn killed_before_any_answer_of_qdrant() {
-    every_place(fresh, Store::Qdrant, Moment::BeforeTheAnswer);
-    every_place(legacy, Store::Qdrant, Moment::BeforeTheAnswer);
+    every_place(World::small, fresh, Store::Qdrant, Moment::BeforeTheAnswer);
+    every_place(World::small, legacy, Store::Qdrant, Moment::BeforeTheAnswer);
+}
+
+#[test]
+fn killed_before_any_message_of_a_fill() {
+    every_place(filling, points_to_fill, Store::Qdrant, Moment::BeforeTheMessage);
+}
+
+#[test]
+fn killed_before_any_answer_of_a_fill() {
+    every_place(filling, points_to_fill, Store::Postgres, Moment::BeforeTheAnswer);
+    every_place(filling, points_to_fill, Store::Qdrant, Moment::BeforeTheAnswer);
 }
 
 #[test]

@@ -194,6 +194,41 @@ fn a_killed_fill_is_taken_up_and_every_point_is_filled_once() {
     }
 }
 
+/// A write that was answered is on disk, and the journalled cursor never runs ahead of one.
+#[test]
+fn a_server_that_is_killed_during_a_fill_loses_no_point_and_no_fill() {
+    for version in SERVERS {
+        let mut own = Qdrant::start(QdrantOptions { version, ..Default::default() }).unwrap();
+        let db = local_servers::postgres().create_database("fills");
+        let mut world = World::on(db, own.with_api_key(None));
+        world.set("TANDEM_TIMEOUT", "2s");
+        timeline(
+            &world,
+            "",
+            "[[fill]]\nvector = 'b'\nfrom = { vector = 'a' }\n[[fill]]\npayload = 'k'\nset = 'x'\n",
+        );
+        let all: Vec<Value> = (0..6000)
+            .map(|id| json!({ "id": id, "vector": { "a": [id, 1] }, "payload": { "n": id } }))
+            .collect();
+        start_at_one(&world, &all);
+        let mut child = world.tandem(["migrate"]).stderr(std::process::Stdio::null()).spawn().unwrap();
+        let has = json!({ "filter": { "must": [{ "key": "k", "match": { "value": "x" } }] }, "exact": true });
+        while child.try_wait().unwrap().is_none()
+            && call(&world, "POST", "/points/count", &has)["count"].as_u64().unwrap() < 1000
+        {}
+        own.kill9().unwrap();
+        child.wait().unwrap();
+        own.restart().unwrap();
+        world.output(["migrate"]).expect(0);
+        let points = points(&world);
+        assert_eq!(points.len(), 6000);
+        for point in points {
+            assert_eq!(point["vector"]["b"], point["vector"]["a"]);
+            assert_eq!(point["payload"], json!({ "n": point["id"], "k": "x" }));
+        }
+    }
+}
+
 #[test]
 fn a_strict_mode_is_kept_to_and_one_that_forbids_everything_is_named() {
     for server in SERVERS {

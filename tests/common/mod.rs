@@ -65,6 +65,13 @@ impl World {
         world
     }
 
+    /// Another world with the same timeline.
+    pub fn sibling(&self) -> Self {
+        let world = Self::empty();
+        copy(self.migrations.path(), world.migrations.path());
+        world
+    }
+
     /// The application's whole timeline from `migrations/`, with its committed catalogs.
     pub fn whisperengine() -> Self {
         Self::whisperengine_on(local_servers::postgres().create_database("world"))
