@@ -128,6 +128,19 @@ fn no_command_tells_a_secret_in_success_or_in_failure() {
     world.output(["record"]).expect(0);
     search(&mut world, &COMMANDS, &LEVELS);
     world.output(["verify"]).expect(0);
+    let (name, directory) = (world.collection.clone(), Dir::new());
+    let to = directory.path().display().to_string();
+    let operator: [&[&str]; 8] = [
+        &["validate", &name, "--json"],
+        &["rebuild", &name, "--dry-run"],
+        &["snapshot", "create", &name],
+        &["snapshot", "list", &name, "--json"],
+        &["snapshot", "download", &name, "--to", &to],
+        &["snapshot", "restore", &name, "--into", "copy"],
+        &["retained", "list"],
+        &["rollback", &name],
+    ];
+    search(&mut world, &operator, &["trace"]);
 
     // What was written to the stores.
     for table in ["ledger", "journal", "state", "published"] {
