@@ -18,7 +18,7 @@ use crate::run::refuse;
 use crate::timeline::lint;
 use crate::timeline::{CHECKSUM_ALGORITHM, CollectionDeclaration, Number, Timeline, Version};
 use crate::verdict::{self, Seen};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 
 /// The two stores, logged in and answering.
@@ -69,6 +69,8 @@ pub struct Found<'a> {
 pub struct Survey<'a> {
     /// Absent in a deployment without Qdrant.
     pub server: Option<ServerVersion>,
+    /// The real names of all collections.
+    pub names: BTreeSet<String>,
     pub found: Vec<Found<'a>>,
 }
 
@@ -154,7 +156,7 @@ pub async fn survey<'a>(
             found.push(Found { name: target.real, declaration: &declarations[target.declaration], observed });
         }
     }
-    Ok(Survey { server: Some(seen.server), found })
+    Ok(Survey { server: Some(seen.server), names: seen.names, found })
 }
 
 /// Reads everything and judges it, in one read-only transaction on Postgres.
@@ -340,6 +342,9 @@ impl<'a> Inspection<'a> {
             found.observed.as_ref().map(|o| o.stamp.as_ref().map(|s| (s.lineage.as_str(), s.version)));
         let lineage = ledger.map(|l| l.lineage.as_str());
         let at = ledger.map_or(0, Ledger::at);
+        if let Some(observed) = &found.observed {
+            collection::no_shadow(&found.name, observed)?;
+        }
         let verdict = verdict::collection(stamp, published, lineage, at);
         let described = verdict.describe();
         if verdict.is_skewed() && !subject.adopt {
@@ -365,10 +370,19 @@ impl<'a> Inspection<'a> {
             epoch: ledger.map_or(0, |l| l.epoch),
             role: Role::Live,
         };
+        let aliases = &found.declaration.schema.aliases;
+        if let Some(taken) = aliases.iter().find(|alias| self.survey.names.contains(*alias)) {
+            return Err(Error::new(
+                ExitCode::Refused,
+                format!("`{taken}` is declared as an alias of {} and is a collection", found.name),
+            )
+            .expected("a name that no collection has: Qdrant cannot let an alias have it")
+            .remedy("declare another alias, or the collection itself"));
+        }
         let mut steps =
             collection::steps(&found.name, found.observed.as_ref(), found.declaration, &stamp, server)?;
         if let Some(observed) = found.observed.as_ref().filter(|observed| observed.points > 0) {
-            let from = observed.stamp.as_ref().map_or(0, |stamp| stamp.version);
+            let from = observed.live_version().unwrap_or_default();
             let due = collection::due(subject.timeline, found.declaration, from, plan.target);
             collection::fillable(&found.name, &due, observed)?;
             collection::add_fill(&mut steps, &found.name, due);

@@ -2,8 +2,7 @@
 //! its declaration, and what a rebuild of it would be.
 
 use crate::collection::{
-    self, Action, Change, Due, Kind, Observed, Role, SHADOW_PREFIX, Schema, ServerVersion, Stamp, Status,
-    Step,
+    self, Change, Due, Kind, Observed, Role, SHADOW_PREFIX, Schema, ServerVersion, Stamp, Status,
 };
 use crate::error::{Error, ExitCode, Result};
 use crate::progress::{Meter, bytes, thousands};
@@ -185,15 +184,16 @@ pub async fn restore(
         )
         .expected("a collection without an optimizer error"));
     }
-    // The snapshot of a shadow says that it is one; what an application gets is none.
-    if let Some(stamp) = observed.stamp.as_ref().filter(|stamp| stamp.role != Role::Live) {
-        let stamp = Stamp { role: Role::Live, ..stamp.clone() };
-        client.perform(&Step { collection: into.to_owned(), action: Action::Stamp { stamp } }).await?;
-    }
+    // Nothing tells whether the shadow was whole when its snapshot was taken.
+    collection::no_shadow(into, &observed).map_err(|error| {
+        error
+            .at(format_args!("the snapshot was restored, and `{into}` is no collection to use"))
+            .remedy("restore a snapshot of the collection itself; a start resumes the rebuild")
+    })?;
     Ok(Restored {
         collection: into.to_owned(),
         points: client.count_points(into).await?,
-        version: observed.stamp.map(|stamp| stamp.version),
+        version: observed.live_version(),
         alias: None,
         replaced: None,
     })
@@ -370,7 +370,7 @@ fn due(
     match observed.points {
         0 => Vec::new(),
         _ => {
-            let from = observed.stamp.as_ref().map_or(0, |stamp| stamp.version);
+            let from = observed.live_version().unwrap_or_default();
             collection::due(timeline, declaration, from, to)
         }
     }

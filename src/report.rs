@@ -1,5 +1,6 @@
 //! What the commands that only read print: for people, or as JSON for machines.
 
+use crate::collection::Observed;
 use crate::error::Error;
 use crate::inspect::{Inspection, Subject};
 use crate::ledger::Row;
@@ -47,7 +48,7 @@ impl<'a> Status<'a> {
             .map(|found| CollectionStatus {
                 name: found.name.clone(),
                 points: found.observed.as_ref().map(|o| o.points),
-                stamped: found.observed.as_ref().and_then(|o| o.stamp.as_ref()).map(|s| s.version),
+                stamped: found.observed.as_ref().and_then(Observed::live_version),
                 steps: plan
                     .as_ref()
                     .ok()

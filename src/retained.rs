@@ -1,6 +1,7 @@
 //! What is kept beside the live collections: those that were replaced, and snapshots taken before a change. Each is in
 //! the journal by its exact name before it is created or replaced; that, and nothing else, licenses its removal.
 
+use crate::collection::no_shadow;
 use crate::error::{Error, ExitCode, Result};
 use crate::operate::{self, Place};
 use crate::postgres::lock::{self, Held, Key};
@@ -239,6 +240,9 @@ pub async fn roll_back(
         .expected("a collection in tandem retained list")
         .remedy("restore a snapshot: tandem snapshot restore"));
     };
+    if let Some(observed) = client.inspect(&back).await? {
+        no_shadow(&back, &observed)?;
+    }
     let points = client.count_points(&back).await?;
     if points != recorded {
         return Err(Error::new(
@@ -273,9 +277,9 @@ pub async fn roll_back(
     })
 }
 
-/// The version of a collection's stamp.
+/// The version of a live collection's stamp.
 pub async fn stamped(client: &Client, collection: &str) -> Result<Option<Number>> {
-    Ok(client.inspect(collection).await?.and_then(|observed| observed.stamp).map(|stamp| stamp.version))
+    Ok(client.inspect(collection).await?.and_then(|observed| observed.live_version()))
 }
 
 impl RolledBack {

@@ -392,3 +392,79 @@ fn progress_is_json_where_the_log_is() {
     assert_eq!((line["unit"].as_str(), line["collection"].as_str()), (Some("bytes"), Some(&*name)));
     assert!(line["done"].as_u64() < line["total"].as_u64() && line["rate"].is_number(), "{line}");
 }
+
+/// Its copy may have been half-way when the snapshot was taken.
+#[test]
+fn the_snapshot_of_a_shadow_is_never_restored_as_live() {
+    for version in QdrantVersion::ALL {
+        let world = world(version);
+        let (name, into) = (world.collection.clone(), format!("{}_again", world.collection));
+        fill(&world, &name, 10);
+        let stamp = json!({ "lineage": "l", "timeline": "demo", "version": 2, "epoch": 1,
+            "role": { "shadow": { "source": "memory", "phase": "copy" } } });
+        call(&world, "PATCH", &format!("/collections/{name}"), &json!({ "metadata": { "tandem": stamp } }));
+        world.output(["snapshot", "create", &name]).expect(0);
+        world
+            .output(["snapshot", "restore", &name, "--into", &into])
+            .expect(76)
+            .says(&["is no collection to use", "shadow of `memory`"]);
+        let restored = call(&world, "GET", &format!("/collections/{into}"), &json!({}));
+        assert_eq!(restored["config"]["metadata"]["tandem"], stamp);
+        drop_collection(&world, &into);
+    }
+}
+
+/// A snapshot has the points of one node.
+#[test]
+fn on_one_node_of_several_what_is_node_local_is_refused() {
+    let free = || std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
+    for version in QdrantVersion::ALL {
+        let ports = [free(), free()];
+        let node = |i: usize| {
+            let mut env = vec![
+                ("QDRANT__CLUSTER__ENABLED".to_owned(), "true".to_owned()),
+                ("QDRANT__CLUSTER__P2P__PORT".to_owned(), ports[i].to_string()),
+                ("QDRANT_URI".to_owned(), format!("http://127.0.0.1:{}", ports[i])),
+            ];
+            if i > 0 {
+                env.push(("QDRANT_BOOTSTRAP".to_owned(), format!("http://127.0.0.1:{}", ports[0])));
+            }
+            Qdrant::start(QdrantOptions { version, env, ..Default::default() }).unwrap()
+        };
+        let first = node(0);
+        let world = World::on(local_servers::postgres().create_database("operate"), first.with_api_key(None));
+        // The only node of a cluster has everything.
+        let (whole, dir) = ("whole".to_owned(), Dir::new());
+        fill(&world, &whole, 10);
+        let taken = json_of(world.output(["snapshot", "create", &whole, "--json"]).expect(0));
+        world.output(["snapshot", "restore", &whole, "--into", "copy"]).expect(0);
+        let file = dir.path().join("snapshot").display().to_string();
+        world.output(["snapshot", "download", &whole, "--to", &file]).expect(0);
+        // Shards by key are lost under another name.
+        let by_key =
+            json!({ "vectors": { "a": { "size": 4, "distance": "Dot" } }, "sharding_method": "custom" });
+        call(&world, "PUT", "/collections/keyed", &by_key);
+        call(&world, "PUT", "/collections/keyed/shards", &json!({ "shard_key": "k" }));
+        world.output(["snapshot", "create", "keyed"]).expect(76).says(&["custom sharding"]);
+
+        let second = node(1);
+        let nodes = || {
+            call(&world, "GET", "/cluster", &json!({}))["peers"].as_object().map_or(0, serde_json::Map::len)
+        };
+        while nodes() < 2 {}
+        let split = json!({ "vectors": { "a": { "size": 4, "distance": "Dot" } }, "shard_number": 2 });
+        let mut tries = 0;
+        // Consensus may still be busy with the new node.
+        while world.qdrant.rest("PUT", "/collections/split", &split.to_string()).unwrap().0 != 200 {
+            tries += 1;
+            assert!(tries < 20, "no distributed collection");
+        }
+        world.output(["snapshot", "create", "split"]).expect(76).says(&["is distributed"]);
+        world
+            .output(["snapshot", "restore", &whole, taken["name"].as_str().unwrap(), "--into", "again"])
+            .expect(76)
+            .says(&["one of 2 nodes"]);
+        world.output(["snapshot", "restore", "again", "--file", &file]).expect(76).says(&["one of 2 nodes"]);
+        drop(second);
+    }
+}

@@ -145,3 +145,61 @@ fn a_name_that_is_an_alias_is_the_collection_behind_it() {
         assert_eq!(aliases["aliases"][0]["alias_name"], json!(world.collection));
     }
 }
+
+#[test]
+fn declared_aliases_are_led_to_the_collection_and_led_back() {
+    for version in QdrantVersion::ALL {
+        let world = world(version);
+        let own = world.collection.clone();
+        let (new, moved) = (format!("{own}_new"), format!("{own}_moved"));
+        let toml = format!(
+            "compatible_from = 1\n[[collection]]\nmatch = \"{own}\"\nensure = [\"{own}\"]\naliases = [\"{new}\", \"{moved}\"]\n\
+             [collection.vectors]\na = {{ size = 2, distance = 'Dot' }}\n"
+        );
+        world.version("0001_users", "create table users (id bigint primary key);", &toml);
+        world.record();
+        let elsewhere = Collections::new(&world, &[format!("{own}_elsewhere")]);
+        alias(&world, &moved, &elsewhere.names[0]);
+        alias(&world, &format!("{own}_own_use"), &elsewhere.names[0]);
+        // The collection does not exist yet.
+        world.output(["migrate"]).expect(0).says(&[&format!("let the alias {new} lead to it")]);
+        let aliases = || {
+            let answer = call(&world, "GET", &format!("/collections/{own}/aliases"), &json!({}));
+            let aliases = answer["aliases"].as_array().unwrap().iter();
+            let mut names: Vec<String> =
+                aliases.map(|alias| alias["alias_name"].as_str().unwrap().to_owned()).collect();
+            names.sort();
+            names
+        };
+        assert_eq!(aliases(), [moved.clone(), new.clone()]);
+        world.output(["migrate"]).expect(0).says(&["unchanged since their last proof"]);
+        world.output(["validate", &own]).expect(0);
+        // Somebody leads one elsewhere: no start at head overlooks it, and one that nobody declared stays.
+        alias(&world, &new, &elsewhere.names[0]);
+        alias(&world, &format!("{own}_also"), &own);
+        world.output(["validate", &own]).expect(2);
+        world.output(["plan", "--exit-code"]).expect(2);
+        world.output(["migrate"]).expect(0);
+        assert_eq!(aliases(), [format!("{own}_also"), moved, new]);
+        world.output(["verify"]).expect(0);
+    }
+}
+
+#[test]
+fn an_alias_that_is_a_collection_is_refused_before_anything_is_changed() {
+    for version in QdrantVersion::ALL {
+        let world = world(version);
+        let own = world.collection.clone();
+        let taken = Collections::new(&world, &[format!("{own}_taken")]);
+        let toml = format!(
+            "compatible_from = 1\n[[collection]]\nmatch = \"{own}\"\nensure = [\"{own}\"]\naliases = [\"{own}_taken\"]\n\
+             [collection.vectors]\na = {{ size = 2, distance = 'Dot' }}\n"
+        );
+        world.version("0001_users", "create table users (id bigint primary key);", &toml);
+        world.record();
+        let state = world.state();
+        world.output(["migrate"]).expect(76).says(&["is declared as an alias of", "and is a collection"]);
+        assert_eq!(world.state(), state);
+        assert_eq!(taken.info(0)["points_count"], 1);
+    }
+}

@@ -175,6 +175,32 @@ fn a_collection_of_another_lineage_is_skewed_until_adopted() {
     world.start(&["true"]).expect(76).says(&["skewed", "lineage"]);
 }
 
+/// Whatever version its stamp has: nothing has proven its points.
+#[test]
+fn a_shadow_under_a_managed_name_is_refused_at_head_behind_it_and_ahead() {
+    let world = World::small();
+    world.start(&["true"]).expect(0);
+    let mut stamp = world.stamp();
+    stamp["role"] = serde_json::json!({ "shadow": { "source": "memory", "phase": "copy" } });
+    let collection = format!("/collections/{}", world.collection);
+    let body = serde_json::json!({ "metadata": { "tandem": stamp } }).to_string();
+    assert_eq!(world.qdrant.rest("PATCH", &collection, &body).unwrap().0, 200);
+    let state = world.state();
+    let refusal = ["is stamped as the shadow of `memory`", "stopped at `copy`"];
+    world.start(&["echo", "started"]).expect(76).says(&refusal);
+    world.output(["migrate"]).expect(76).says(&refusal);
+    world.output(["verify"]).expect(76).says(&refusal);
+    world.output(["adopt"]).expect(76).says(&refusal);
+    world.output(["plan"]).expect(76).says(&refusal);
+    let name = world.collection.clone();
+    let validated = world.output(["validate", &name]).expect(2).stdout;
+    assert!(validated.contains("the shadow of memory"), "{validated}");
+    // An older image would start without changing anything.
+    world.without("0002");
+    world.start(&["echo", "started"]).expect(76).says(&refusal);
+    assert_eq!(world.state(), state);
+}
+
 #[test]
 fn a_published_collection_that_is_gone_is_skewed_and_never_made_anew_silently() {
     let world = World::small();

@@ -53,6 +53,7 @@ pub enum Section {
     Wal,
     Optimizers,
     Metadata,
+    Aliases,
 }
 
 impl Change {
@@ -67,6 +68,7 @@ impl Change {
             Some("wal_config") => Section::Wal,
             Some("optimizers_config") => Section::Optimizers,
             Some("metadata") => Section::Metadata,
+            Some("aliases") => Section::Aliases,
             _ => Section::Params,
         }
     }
@@ -167,13 +169,21 @@ pub fn compare(
     }
 
     found.fields(Vec::new(), json(&settings(declared)), json(&settings(actual)));
+
+    // Readers are not led to what a rebuild fills.
+    for alias in
+        declared.aliases.iter().filter(|alias| !observed.is_shadow() && !observed.aliases.contains(alias))
+    {
+        found.add(vec!["aliases", alias], "does not lead here".into(), Kind::InPlace);
+    }
     found.changes
 }
 
 /// What of a declaration a server of this version would refuse, or drop without an error.
 pub fn gates(declared: &Schema, server: ServerVersion) -> Vec<Change> {
     let mut found = Differences { server, empty: true, changes: Vec::new() };
-    found.gates(Vec::new(), &json(&Schema { metadata: Default::default(), ..declared.clone() }));
+    let gated = Schema { metadata: Default::default(), aliases: Default::default(), ..declared.clone() };
+    found.gates(Vec::new(), &json(&gated));
     found.changes
 }
 
@@ -184,6 +194,7 @@ fn settings(schema: &Schema) -> Schema {
         sparse_vectors: Default::default(),
         payload_indexes: Default::default(),
         metadata: Default::default(),
+        aliases: Default::default(),
         ..schema.clone()
     }
 }

@@ -3,6 +3,7 @@
 use super::{Datatype, STAMP_KEY, Schema, Shape, UNNAMED};
 use crate::timeline::{CollectionDeclaration, Fill, FillSource, FillWhat};
 use serde_json::Value;
+use std::collections::BTreeSet;
 
 /// One thing that no collection can be, and what to write instead.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -56,6 +57,22 @@ pub fn contradictions(declaration: &CollectionDeclaration) -> Vec<Contradiction>
             "raise the limit",
         );
     }
+    if let Some(alias) = schema.aliases.first()
+        && declaration.is_pattern()
+    {
+        add(
+            format!("the alias `{alias}` can lead to one collection, and the pattern matches any number"),
+            "declare it where `match` is one name",
+        );
+    }
+    for alias in &schema.aliases {
+        if *alias == declaration.matching || declaration.ensure.contains(alias) {
+            add(format!("`{alias}` is the name of the collection itself"), "remove it from `aliases`");
+        }
+        if alias.is_empty() || alias.contains('*') {
+            add(format!("`{alias}` is no name for an alias"), "name one alias");
+        }
+    }
     if schema.metadata.contains_key(STAMP_KEY) {
         add(format!("the metadata key `{STAMP_KEY}` holds the stamp"), "use another key");
     }
@@ -65,6 +82,18 @@ pub fn contradictions(declaration: &CollectionDeclaration) -> Vec<Contradiction>
         }
     }
     found
+}
+
+/// Aliases that two declarations want to lead to their collections: each start would take them from the other.
+pub fn shared_aliases(declared: &[CollectionDeclaration]) -> Vec<Contradiction> {
+    let all = declared.iter().flat_map(|declaration| &declaration.schema.aliases);
+    let mut seen = BTreeSet::new();
+    all.filter(|alias| !seen.insert(*alias))
+        .map(|alias| Contradiction {
+            message: format!("the alias `{alias}` is declared of two collections"),
+            remedy: "declare it of one",
+        })
+        .collect()
 }
 
 /// The contradictions in a version's fills: among themselves, and with what is declared at that version and was before.
@@ -228,6 +257,8 @@ mod tests {
                 "is 0, and 1",
             ),
             ("metadata = { tandem = 1 }", "the stamp"),
+            ("aliases = ['m']", "the collection itself"),
+            ("aliases = ['a*']", "no name for an alias"),
             ("metadata = { a = [{ b = 2026-01-01 }] }", "date or time"),
         ] {
             let found = messages(toml, &[]);
@@ -237,6 +268,23 @@ mod tests {
         assert_eq!(messages(incomplete, &[]), [""; 0]);
         let found = messages(incomplete, &["m"]);
         assert!(found.len() == 1 && found[0].contains("`a`"), "{found:?}");
+    }
+
+    #[test]
+    fn an_alias_leads_to_one_collection() {
+        let declared = |matching: &str, toml: &str| CollectionDeclaration {
+            matching: matching.into(),
+            ensure: Vec::new(),
+            schema: toml::from_str(toml).unwrap(),
+            undeclared: Undeclared::default(),
+        };
+        let found = contradictions(&declared("m*", "aliases = ['a']"));
+        assert!(found.len() == 1 && found[0].message.contains("pattern"), "{found:?}");
+        assert_eq!(contradictions(&declared("m", "aliases = ['a', 'b']")), []);
+        let two = [declared("m", "aliases = ['a', 'b']"), declared("n", "aliases = ['b']")];
+        let found = shared_aliases(&two);
+        assert!(found.len() == 1 && found[0].message.contains("`b`"), "{found:?}");
+        assert_eq!(shared_aliases(&two[..1]), []);
     }
 
     #[test]

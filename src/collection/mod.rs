@@ -11,14 +11,14 @@ mod target;
 mod version;
 
 pub use compare::{CREATE_VECTOR_NAME, Change, DELETE_VECTOR_NAME, Kind, Section, compare, gates};
-pub use contradiction::{Contradiction, contradictions, fill_contradictions};
+pub use contradiction::{Contradiction, contradictions, fill_contradictions, shared_aliases};
 pub use fill::{
     Answers, Difference, Due, Made, Refusals, Refused, Shape, VectorSource, due, fillable, touched, transform,
 };
 pub use observed::*;
 pub use point::{Point, PointId, Vector};
 pub use schema::*;
-pub use step::{Action, Step, add_fill, steps};
+pub use step::{Action, Step, add_fill, no_shadow, steps};
 pub use target::{SHADOW_PREFIX, Target, expand};
 pub use version::{MINIMUM, NotAVersion, ServerVersion};
 

@@ -68,6 +68,19 @@ pub enum Role {
     },
 }
 
+impl Observed {
+    /// The version that its stamp claims, if an application uses it: what a shadow's stamp says is about the rebuild that
+    /// fills it, and nothing has been proven of its points.
+    pub fn live_version(&self) -> Option<i64> {
+        self.stamp.as_ref().filter(|stamp| stamp.role == Role::Live).map(|stamp| stamp.version)
+    }
+
+    /// Does its stamp say that a rebuild fills it?
+    pub fn is_shadow(&self) -> bool {
+        self.stamp.as_ref().is_some_and(|stamp| stamp.role != Role::Live)
+    }
+}
+
 impl Stamp {
     /// Whether both claim the same; the epoch is no part of the claim.
     pub fn same_claim(&self, other: &Self) -> bool {

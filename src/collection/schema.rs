@@ -54,6 +54,10 @@ pub struct Schema {
     /// Free data beside the stamp; merged by its top-level keys.
     #[serde(skip_serializing_if = "BTreeMap::is_empty")]
     pub metadata: BTreeMap<String, serde_json::Value>,
+    /// Names that lead to the collection besides its own; others that lead there stay. Only ever declared: what leads to
+    /// a collection is [`Observed::aliases`](super::Observed::aliases).
+    #[serde(skip_serializing_if = "BTreeSet::is_empty")]
+    pub aliases: BTreeSet<String>,
     /// By payload key, such as `user.id` or `tags[].name`.
     #[serde(deserialize_with = "type_or_table", skip_serializing_if = "BTreeMap::is_empty")]
     pub payload_indexes: BTreeMap<String, PayloadIndex>,

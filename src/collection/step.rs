@@ -54,6 +54,10 @@ pub enum Action {
     DeleteVector {
         vector: String,
     },
+    /// Lets an alias lead to the collection, wherever it led before.
+    SetAlias {
+        alias: String,
+    },
     Stamp {
         stamp: Stamp,
     },
@@ -89,6 +93,7 @@ impl fmt::Display for Step {
             Action::DeleteVector { vector } => {
                 write!(f, "take a snapshot and delete the vector {vector}, which is not declared")
             }
+            Action::SetAlias { alias } => write!(f, "let the alias {alias} lead to it"),
             Action::Stamp { stamp } => write!(f, "stamp version {}", stamp.version),
         }
     }
@@ -114,14 +119,7 @@ pub fn steps(
         return Ok(creation(declared, stamp).into_iter().map(step).collect());
     };
 
-    if let Some(Stamp { role: Role::Shadow { source, phase }, .. }) = &observed.stamp {
-        return Err(Error::new(
-            ExitCode::Refused,
-            format!("collection `{name}` is stamped as the shadow of `{source}`, whose rebuild stopped at `{phase}`"),
-        )
-        .expected("a collection that an application uses, or the journal of the rebuild that made this one")
-        .remedy("bring the stores back together: the journal is in the Postgres that the rebuild ran with"));
-    }
+    no_shadow(name, observed)?;
     let mut changes = compare(declared, observed, declaration.undeclared, server);
     refuse(name, &changes)?;
     complete(name, declared, &observed.schema)?;
@@ -139,13 +137,31 @@ pub fn steps(
     Ok(steps)
 }
 
+/// Refuses a shadow under a name that an application uses, whatever version its stamp has.
+///
+/// # Errors
+/// The source of the shadow, and how far its rebuild had come.
+pub fn no_shadow(name: &str, observed: &Observed) -> Result<()> {
+    let Some(Stamp { role: Role::Shadow { source, phase }, .. }) = &observed.stamp else { return Ok(()) };
+    Err(Error::new(
+        ExitCode::Refused,
+        format!(
+            "collection `{name}` is stamped as the shadow of `{source}`, whose rebuild stopped at `{phase}`"
+        ),
+    )
+    .expected("a collection that an application uses, or the journal of the rebuild that made this one")
+    .remedy("bring the stores back together: the journal is in the Postgres that the rebuild ran with"))
+}
+
 /// Puts the fills among the steps of a collection: behind what they need, before what they read is deleted and before the
 /// stamp says that they are done.
 pub fn add_fill(steps: &mut Vec<Step>, name: &str, fills: Vec<Due>) {
     if fills.is_empty() {
         return;
     }
-    let behind = |step: &Step| matches!(step.action, Action::DeleteVector { .. } | Action::Stamp { .. });
+    let behind = |step: &Step| {
+        matches!(step.action, Action::SetAlias { .. } | Action::DeleteVector { .. } | Action::Stamp { .. })
+    };
     let place = steps.iter().position(behind).unwrap_or(steps.len());
     steps.insert(place, Step { collection: name.to_string(), action: Action::Fill { fills, from: None } });
 }
@@ -159,6 +175,7 @@ fn creation(declared: &Schema, stamp: &Stamp) -> Vec<Action> {
     };
     let now = Schema {
         payload_indexes: Default::default(),
+        aliases: Default::default(),
         read_fan_out_factor: None,
         read_fan_out_delay_ms: None,
         ..declared.clone()
@@ -173,6 +190,7 @@ fn creation(declared: &Schema, stamp: &Stamp) -> Vec<Action> {
         index: index.clone(),
         change: format!("payload_indexes.{field}: create {}", index.r#type.name()),
     }));
+    actions.extend(declared.aliases.iter().map(|alias| Action::SetAlias { alias: alias.clone() }));
     actions
 }
 
@@ -194,6 +212,9 @@ fn actions(declared: &Schema, observed: &Observed, changes: &[Change]) -> Vec<Ac
                 },
             })
             .collect();
+    }
+    if section == Section::Aliases {
+        return changes.iter().map(|change| Action::SetAlias { alias: change.path[1].clone() }).collect();
     }
     let mut names: BTreeSet<&str> =
         changes.iter().filter_map(|c| c.path.get(1)).map(String::as_str).collect();
@@ -266,6 +287,7 @@ fn part(schema: &Schema, section: Section, names: &BTreeSet<&str>) -> Schema {
         Section::Wal => Schema { wal_config: schema.wal_config.clone(), ..nothing },
         Section::Optimizers => Schema { optimizers_config: schema.optimizers_config.clone(), ..nothing },
         Section::Metadata => Schema { metadata: named(&schema.metadata, names), ..nothing },
+        Section::Aliases => nothing,
     }
 }
 
@@ -423,6 +445,7 @@ mod tests {
             strict_mode_config = { enabled = true }
             payload_indexes = { k = 'keyword', n = { type = 'integer', range = false, lookup = true } }
             metadata = { owner = 'x' }
+            aliases = ['also']
             ";
         let actual = observed(&format!("{BASE} payload_indexes = {{ n = 'integer' }}"), Some(stamp(1)));
         assert_eq!(
@@ -435,6 +458,7 @@ mod tests {
                 "m: optimizers_config.flush_interval_sec: not set, declared 1; \
                  optimizers_config.vacuum_min_vector_number: not set, declared 200",
                 "m: metadata.owner: not set, declared \"x\"",
+                "m: let the alias also lead to it",
                 "m: stamp version 2",
             ]
         );
@@ -471,6 +495,7 @@ mod tests {
             vectors = { a = { hnsw_config = { m = 4 } }, b = { size = 2, distance = 'Dot', on_disk = true } }
             sparse_vectors = { s = { modifier = 'idf' } }
             payload_indexes = { k = 'keyword' }
+            aliases = ['also']
             hnsw_config = { m = 8 }";
         let mut wanted = declaration(declared);
         wanted.undeclared.drop_vectors = true;
@@ -488,6 +513,7 @@ mod tests {
                 "m: vectors.a.hnsw_config.m: not set, declared 4",
                 "m: sparse_vectors.s: missing",
                 "m: fill vector b from vector z (version 2)",
+                "m: let the alias also lead to it",
                 "m: take a snapshot and delete the vector z, which is not declared",
                 "m: stamp version 2",
             ]

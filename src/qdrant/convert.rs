@@ -47,6 +47,7 @@ pub fn schema(config: pb::CollectionConfig, indexes: HashMap<String, pb::Payload
         payload: params.payload.map(|p| Placement { memory: memory(p.memory) }),
         id_tracker: params.id_tracker.map(|p| Placement { memory: memory(p.memory) }),
         metadata: config.metadata.into_iter().map(|(key, value)| (key, json(value))).collect(),
+        aliases: Default::default(),
         payload_indexes: indexes
             .into_iter()
             .filter_map(|(key, info)| Some((key, payload_index(info)?)))

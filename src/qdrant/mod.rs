@@ -1,6 +1,7 @@
 //! The edge to Qdrant: one HTTP/2 connection, the collections on it as plain data, and the steps that change them.
 
 mod client;
+mod cluster;
 mod convert;
 pub mod fault;
 mod fill;

@@ -131,6 +131,7 @@ impl Client {
                 self.fill(name, fills, from.as_ref(), &Meter::default(), async |_| Ok(())).await
             }
             Action::DeleteVector { vector } => self.delete_vector(step, vector).await,
+            Action::SetAlias { alias } => self.set_alias(alias, name).await.map_err(|error| error.at(step)),
             Action::Stamp { stamp } => self.stamp(step, stamp).await,
         }
     }

@@ -89,6 +89,7 @@ impl Client {
         into: &str,
         meter: &Meter,
     ) -> Result<()> {
+        self.only_node().await?;
         let at = |fault| self.rest_error(fault).at(format_args!("snapshot {} into {into}", snapshot.name));
         let mut body = self.open_snapshot(collection, snapshot).await.map_err(at)?;
         meter.begin("restore", Some(into), Unit::Bytes, 0, Some(snapshot.size));
@@ -115,6 +116,7 @@ impl Client {
         into: &str,
         meter: &Meter,
     ) -> Result<()> {
+        self.only_node().await?;
         meter.begin("restore", Some(into), Unit::Bytes, 0, Some(size));
         let (parts, upload) = Upload::new(size);
         let pump = async {
@@ -136,6 +138,21 @@ impl Client {
         };
         let uploaded = self.upload(into, checksum, upload, pump).await;
         uploaded.map_err(|fault| self.rest_error(fault).at(format_args!("a snapshot into {into}")))
+    }
+
+    /// How many nodes this server knows, itself included; 0 without distributed mode.
+    pub(super) async fn nodes(&self) -> Result<usize> {
+        let ask = async {
+            let answer =
+                tokio::time::timeout(CONNECT, self.call(Method::GET, "/cluster", None, Upload::empty()));
+            let answer = answer.await.map_err(|_| Fault::new(Kind::TimedOut, ""))??;
+            whole(accepted(answer).await?).await
+        };
+        let text = ask.await.map_err(|fault| self.rest_error(fault).at("asking for the other nodes"))?;
+        let peers = serde_json::from_str::<serde_json::Value>(&text)
+            .ok()
+            .and_then(|json| json["result"]["peers"].as_object().map(serde_json::Map::len));
+        Ok(peers.unwrap_or_default())
     }
 
     async fn open_snapshot(

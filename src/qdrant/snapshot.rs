@@ -34,6 +34,7 @@ impl Client {
     /// Done again after a lost answer it takes another one.
     pub async fn create_snapshot(&self, collection: &str) -> Result<Snapshot> {
         let at = |fault: Fault| self.error(fault).at(format_args!("a snapshot of {collection}"));
+        self.node_has_all_of(collection).await?;
         if !self.list_snapshots(collection).await?.is_empty() {
             // Whatever is listed now has a name of this second or an earlier one.
             tokio::time::sleep(NEXT_SECOND).await;

@@ -129,6 +129,9 @@ fn declarations(timeline: &Timeline, version: &Version) -> Vec<Finding> {
     for found in collection::fill_contradictions(&version.fills, declared, &earlier) {
         error(&["fill"], format!("[[fill]]: {}", found.message), found.remedy.into());
     }
+    for found in collection::shared_aliases(version.collections.as_deref().unwrap_or_default()) {
+        error(&["collection"], found.message, found.remedy.into());
+    }
     for declaration in version.collections.iter().flatten() {
         for found in collection::contradictions(declaration) {
             let message = format!("`match = {:?}`: {}", declaration.matching, found.message);
