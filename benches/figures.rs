@@ -4,6 +4,7 @@
 
 #[path = "../tests/common/mod.rs"]
 mod common;
+mod copy;
 
 use common::World;
 use local_servers::{Postgres, PostgresOptions, Qdrant, QdrantOptions, client_tool};
@@ -13,16 +14,21 @@ use std::process::{Command, ExitStatus, Stdio};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 fn main() {
+    let arguments: Vec<String> = std::env::args().collect();
+    if arguments.get(1).is_some_and(|first| first == copy::ROLE) {
+        return copy::act(&arguments[2..]);
+    }
     let wanted: Vec<String> = std::env::args().skip(1).filter(|a| !a.starts_with('-')).collect();
     let mut report = String::new();
     type Group = fn(&mut String);
-    let groups: [(&str, Group); 6] = [
+    let groups: [(&str, Group); 7] = [
         ("size", size),
         ("head", head),
         ("head-2000", head_of_2000),
         ("ready", ready),
         ("apply-200", apply_200),
         ("plan-10000", plan_10000),
+        ("copy", copy::copy),
     ];
     for (name, group) in groups {
         if wanted.is_empty() || wanted.iter().any(|w| w == name) {
@@ -32,6 +38,7 @@ fn main() {
         }
     }
     let file = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("target/figures.txt");
+    std::fs::create_dir_all(file.parent().unwrap()).unwrap();
     std::fs::write(&file, &report).unwrap();
     println!("written to {}", file.display());
 }
