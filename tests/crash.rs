@@ -2,14 +2,19 @@
 //!
 //! A proxy stands before one store and kills the process when its n-th message arrives (the store never sees it), or
 //! when the answer to it arrives (the store has acted on it). That covers every journal boundary, and every place
-//! between two of them, without a hook in the product.
+//! between two of them, without a hook in the product. Or it kills Qdrant there, which is then started again on its files.
+//!
+//! `cargo test` does the most of it once. The whole matrix, every case, either victim, both Qdrant servers:
+//! `cargo test --test crash -- --ignored --nocapture the_whole_matrix`; its count and date are in docs/testing.md.
 
 mod common;
 
 use common::World;
 use local_servers::proxy::{Action, Direction, Proxy};
+use local_servers::{Process, Qdrant, QdrantOptions, QdrantVersion};
 use std::sync::atomic::{AtomicBool, AtomicU32, Ordering::SeqCst};
-use std::sync::{Arc, OnceLock, mpsc};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError, mpsc};
+use std::time::Instant;
 
 #[derive(Debug, Clone, Copy, PartialEq)]
 enum Store {
@@ -23,8 +28,55 @@ enum Moment {
     BeforeTheAnswer,
 }
 
-/// How a pair of stores is before the killed run.
-type Prepare = fn(&World);
+/// Who is killed.
+#[derive(Debug, Clone, Copy, PartialEq)]
+enum Victim {
+    Tandem,
+    Qdrant,
+}
+
+/// One case: the timeline, and the pair of stores before the killed run.
+#[derive(Clone, Copy)]
+struct Case {
+    name: &'static str,
+    /// The timeline, recorded once.
+    recorded: fn() -> &'static World,
+    prepare: fn(&World),
+}
+
+const FRESH: Case = Case { name: "a fresh pair", recorded: small, prepare: fresh };
+const LEGACY: Case = Case { name: "a legacy pair", recorded: small, prepare: legacy };
+const FILL: Case = Case { name: "a fill", recorded: filling, prepare: points_to_fill };
+
+/// The server that a place is tried on: one that others use, or one of its own that may be killed.
+enum Server {
+    Shared(Qdrant),
+    Own(Arc<Mutex<Process<Qdrant>>>),
+}
+
+impl Server {
+    fn of(victim: Victim, version: QdrantVersion) -> Self {
+        match victim {
+            Victim::Tandem => Self::Shared(Qdrant::shared(version).unwrap()),
+            Victim::Qdrant => {
+                let own = Qdrant::start(QdrantOptions { version, ..Default::default() }).unwrap();
+                Self::Own(Arc::new(Mutex::new(own)))
+            }
+        }
+    }
+
+    fn address(&self) -> Qdrant {
+        match self {
+            Self::Shared(shared) => shared.clone(),
+            Self::Own(own) => own.lock().unwrap_or_else(PoisonError::into_inner).with_api_key(None),
+        }
+    }
+}
+
+fn small() -> &'static World {
+    static RECORDED: OnceLock<World> = OnceLock::new();
+    RECORDED.get_or_init(World::small)
+}
 
 fn fresh(_: &World) {}
 
@@ -39,14 +91,18 @@ fn legacy(world: &World) {
     world.qdrant.rest("PUT", &format!("/collections/{}/points?wait=true", world.collection), points).unwrap();
 }
 
-/// Kills one run; `false` if it ended before the n-th message.
-fn kill_at(world: &World, store: Store, moment: Moment, n: usize) -> bool {
+/// Kills one run or its Qdrant; `false` if it ended before the n-th message.
+fn kill_at(world: &World, server: &Server, store: Store, moment: Moment, n: usize) -> bool {
     let proxy = match store {
         Store::Postgres => Proxy::start((world.db.server().host(), world.db.server().port())).unwrap(),
         Store::Qdrant => Proxy::start((world.qdrant.host(), world.qdrant.grpc_port())).unwrap(),
     };
     let (pid, killed) = (Arc::new(AtomicU32::new(0)), Arc::new(AtomicBool::new(false)));
     let (seen_pid, was_killed) = (pid.clone(), killed.clone());
+    let own = match server {
+        Server::Shared(_) => None,
+        Server::Own(own) => Some(own.clone()),
+    };
     proxy.on_chunk(move |chunk| {
         let place = match (moment, chunk.direction) {
             (Moment::BeforeTheMessage, Direction::ToServer) => chunk.number,
@@ -56,7 +112,15 @@ fn kill_at(world: &World, store: Store, moment: Moment, n: usize) -> bool {
         if place < n {
             return Action::Forward;
         }
-        if !was_killed.swap(true, SeqCst) {
+        let first = !was_killed.swap(true, SeqCst);
+        if let Some(own) = &own {
+            if first {
+                own.lock().unwrap_or_else(PoisonError::into_inner).kill9().unwrap();
+            }
+            // Postgres knows nothing of it.
+            return if store == Store::Postgres { Action::Forward } else { Action::CutBefore };
+        }
+        if first {
             let pid = loop {
                 match seen_pid.load(SeqCst) {
                     0 => std::thread::yield_now(),
@@ -72,27 +136,34 @@ fn kill_at(world: &World, store: Store, moment: Moment, n: usize) -> bool {
         Store::Postgres => command.env("DATABASE_URL", proxy.url(&world.db.url())),
         Store::Qdrant => command.env("QDRANT_URL", proxy.url(&world.qdrant.grpc_url())),
     };
+    if matches!(server, Server::Own(_)) {
+        command.env("TANDEM_TIMEOUT", "1s");
+    }
     command.stdout(std::process::Stdio::null()).stderr(std::process::Stdio::null());
     let mut child = command.spawn().unwrap();
     pid.store(child.id(), SeqCst);
     let status = child.wait().unwrap();
     let killed = killed.load(SeqCst);
     assert!(killed || status.success(), "the run that was not killed ended with {status}");
+    if let Server::Own(own) = server
+        && killed
+    {
+        own.lock().unwrap_or_else(PoisonError::into_inner).restart().unwrap();
+    }
     killed
 }
 
 /// The legacy pair again, whose points a third version fills.
-fn filling() -> World {
+fn filling() -> &'static World {
     static RECORDED: OnceLock<World> = OnceLock::new();
-    let recorded = RECORDED.get_or_init(|| {
+    RECORDED.get_or_init(|| {
         let world = World::small();
         let fills = "compatible_from = 1\n[[fill]]\nvector = 'content'\nfrom = { payload = 'embedding' }\n\
                      [[fill]]\npayload = 'author'\nrenamed_from = 'user_id'\n[[fill]]\npayload = 'source'\nset = 'import'\n";
         world.migrations.write("0003_fill.toml", fills);
         world.record();
         world
-    });
-    recorded.sibling()
+    })
 }
 
 fn points_to_fill(world: &World) {
@@ -113,29 +184,40 @@ fn everything(world: &World) -> String {
     format!("{}\n{}", world.state(), points["result"])
 }
 
-fn every_place(make: fn() -> World, prepare: Prepare, store: Store, moment: Moment) {
-    let undisturbed = make();
-    prepare(&undisturbed);
+/// Every place of a case, the server's default version, tandem killed.
+fn every_place(case: Case, store: Store, moment: Moment) {
+    every_place_of(case, QdrantVersion::default(), Victim::Tandem, store, moment);
+}
+
+/// The number of places.
+fn every_place_of(case: Case, version: QdrantVersion, victim: Victim, store: Store, moment: Moment) -> usize {
+    let make = |server: &Server| (case.recorded)().sibling_on(server.address());
+    let shared = Server::of(Victim::Tandem, version);
+    let undisturbed = make(&shared);
+    (case.prepare)(&undisturbed);
     undisturbed.start(&["true"]).expect(0);
     let wanted = everything(&undisturbed);
     let (next, done) = (AtomicU32::new(1), AtomicBool::new(false));
     let (report, places) = mpsc::channel();
+    let began = Instant::now();
     std::thread::scope(|scope| {
         for _ in 0..4 {
-            let (next, done, report, wanted) = (&next, &done, report.clone(), &wanted);
+            let (next, done, report, wanted, make) = (&next, &done, report.clone(), &wanted, &make);
             scope.spawn(move || {
+                let server = Server::of(victim, version);
                 while !done.load(SeqCst) {
                     let n = next.fetch_add(1, SeqCst);
-                    let world = make();
-                    prepare(&world);
-                    if !kill_at(&world, store, moment, n as usize) {
+                    let world = make(&server);
+                    (case.prepare)(&world);
+                    if !kill_at(&world, &server, store, moment, n as usize) {
                         done.store(true, SeqCst);
                         return;
                     }
                     world.start(&["true"]).expect(0);
-                    assert_eq!(&everything(&world), wanted, "{store:?}, {moment:?}, message {n}");
+                    let place = format!("{}, {victim:?}, {store:?}, {moment:?}, message {n}", case.name);
+                    assert_eq!(&everything(&world), wanted, "{place}");
                     let open = world.query("select count(*)::text from tandem.journal where ended is null");
-                    assert_eq!(open, "0", "runs without an end after {store:?}, {moment:?}, message {n}");
+                    assert_eq!(open, "0", "runs without an end after {place}");
                     report.send(n).unwrap();
                 }
             });
@@ -143,52 +225,91 @@ fn every_place(make: fn() -> World, prepare: Prepare, store: Store, moment: Mome
     });
     drop(report);
     let places = places.iter().count();
-    println!("{places} places, {store:?}, {moment:?}");
+    println!(
+        "{places} places in {} s: {}, Qdrant {}, {victim:?} killed, {store:?}, {moment:?}",
+        began.elapsed().as_secs(),
+        case.name,
+        version.as_str()
+    );
     // A run that needs fewer messages than this does not do what these tests are for.
     assert!(places >= 8, "only {places} places");
+    places
 }
 
 #[test]
 fn killed_before_any_message_to_postgres_on_a_fresh_pair() {
-    every_place(World::small, fresh, Store::Postgres, Moment::BeforeTheMessage);
+    every_place(FRESH, Store::Postgres, Moment::BeforeTheMessage);
 }
 
 #[test]
 fn killed_before_any_answer_of_postgres_on_a_fresh_pair() {
-    every_place(World::small, fresh, Store::Postgres, Moment::BeforeTheAnswer);
+    every_place(FRESH, Store::Postgres, Moment::BeforeTheAnswer);
 }
 
 #[test]
 fn killed_before_any_message_to_postgres_on_a_legacy_pair() {
-    every_place(World::small, legacy, Store::Postgres, Moment::BeforeTheMessage);
+    every_place(LEGACY, Store::Postgres, Moment::BeforeTheMessage);
 }
 
 #[test]
 fn killed_before_any_answer_of_postgres_on_a_legacy_pair() {
-    every_place(World::small, legacy, Store::Postgres, Moment::BeforeTheAnswer);
+    every_place(LEGACY, Store::Postgres, Moment::BeforeTheAnswer);
 }
 
 #[test]
 fn killed_before_any_message_to_qdrant() {
-    every_place(World::small, fresh, Store::Qdrant, Moment::BeforeTheMessage);
-    every_place(World::small, legacy, Store::Qdrant, Moment::BeforeTheMessage);
+    every_place(FRESH, Store::Qdrant, Moment::BeforeTheMessage);
+    every_place(LEGACY, Store::Qdrant, Moment::BeforeTheMessage);
 }
 
 #[test]
 fn killed_before_any_answer_of_qdrant() {
-    every_place(World::small, fresh, Store::Qdrant, Moment::BeforeTheAnswer);
-    every_place(World::small, legacy, Store::Qdrant, Moment::BeforeTheAnswer);
+    every_place(FRESH, Store::Qdrant, Moment::BeforeTheAnswer);
+    every_place(LEGACY, Store::Qdrant, Moment::BeforeTheAnswer);
 }
 
 #[test]
 fn killed_before_any_message_of_a_fill() {
-    every_place(filling, points_to_fill, Store::Qdrant, Moment::BeforeTheMessage);
+    every_place(FILL, Store::Qdrant, Moment::BeforeTheMessage);
 }
 
 #[test]
 fn killed_before_any_answer_of_a_fill() {
-    every_place(filling, points_to_fill, Store::Postgres, Moment::BeforeTheAnswer);
-    every_place(filling, points_to_fill, Store::Qdrant, Moment::BeforeTheAnswer);
+    every_place(FILL, Store::Postgres, Moment::BeforeTheAnswer);
+    every_place(FILL, Store::Qdrant, Moment::BeforeTheAnswer);
+}
+
+/// Either victim, both stores, both moments, both servers.
+fn the_whole_matrix(case: Case) {
+    let mut places = 0;
+    for version in QdrantVersion::ALL {
+        for victim in [Victim::Tandem, Victim::Qdrant] {
+            for store in [Store::Postgres, Store::Qdrant] {
+                for moment in [Moment::BeforeTheMessage, Moment::BeforeTheAnswer] {
+                    places += every_place_of(case, version, victim, store, moment);
+                }
+            }
+        }
+    }
+    println!("{places} places in all: {}", case.name);
+}
+
+#[test]
+#[ignore = "takes many minutes; its figures are in docs/testing.md"]
+fn the_whole_matrix_of_a_fresh_pair() {
+    the_whole_matrix(FRESH);
+}
+
+#[test]
+#[ignore = "takes many minutes; its figures are in docs/testing.md"]
+fn the_whole_matrix_of_a_legacy_pair() {
+    the_whole_matrix(LEGACY);
+}
+
+#[test]
+#[ignore = "takes many minutes; its figures are in docs/testing.md"]
+fn the_whole_matrix_of_a_fill() {
+    the_whole_matrix(FILL);
 }
 
 #[test]

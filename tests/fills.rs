@@ -257,6 +257,24 @@ fn a_strict_mode_is_kept_to_and_one_that_forbids_everything_is_named() {
     }
 }
 
+/// What is deferred would be taken for filled.
+#[test]
+fn a_collection_that_may_hide_points_is_not_filled() {
+    let world = world(QdrantVersion::V1_17_0);
+    timeline(&world, "", "[[fill]]\nvector = 'b'\nfrom = { vector = 'a' }\n");
+    start_at_one(&world, &[json!({ "id": 1, "vector": { "a": [1, 1] } })]);
+    let hide = |on: bool| {
+        call(&world, "PATCH", "", &json!({ "optimizers_config": { "prevent_unoptimized": on } }));
+    };
+    hide(true);
+    let state = world.state();
+    world.output(["migrate"]).expect(76).says(&["hides points", "prevent_unoptimized = false"]);
+    assert_eq!(world.state(), state);
+    hide(false);
+    world.output(["migrate"]).expect(0);
+    assert_eq!(points(&world)[0]["vector"]["b"], points(&world)[0]["vector"]["a"]);
+}
+
 #[test]
 fn a_fill_of_what_the_collection_lacks_is_refused_by_name() {
     let world = world(QdrantVersion::V1_17_0);

@@ -159,8 +159,14 @@ pub fn add_fill(steps: &mut Vec<Step>, name: &str, fills: Vec<Due>) {
     if fills.is_empty() {
         return;
     }
-    let behind = |step: &Step| {
-        matches!(step.action, Action::SetAlias { .. } | Action::DeleteVector { .. } | Action::Stamp { .. })
+    let behind = |step: &Step| match &step.action {
+        Action::SetAlias { .. } | Action::DeleteVector { .. } | Action::Stamp { .. } => true,
+        // From then on points may be hidden.
+        Action::Update { schema, .. } => {
+            let optimizers = schema.optimizers_config.as_ref();
+            optimizers.is_some_and(|optimizers| optimizers.prevent_unoptimized == Some(true))
+        }
+        _ => false,
     };
     let place = steps.iter().position(behind).unwrap_or(steps.len());
     steps.insert(place, Step { collection: name.to_string(), action: Action::Fill { fills, from: None } });
@@ -524,6 +530,18 @@ mod tests {
         let incomplete = declaration("vectors = { b = { size = 2 } }");
         let error = steps("m", Some(&observed(actual, None)), &incomplete, &stamp(2), newest).unwrap_err();
         assert!(error.code == ExitCode::BadTimeline && error.found.contains("`b`"), "{error}");
+    }
+
+    #[test]
+    fn points_are_filled_before_they_may_be_hidden() {
+        let declared =
+            declaration("optimizers_config = { prevent_unoptimized = true }\nmetadata = { a = 1 }");
+        let server = ServerVersion::new(1, 17, 0);
+        let mut todo =
+            steps("m", Some(&observed(BASE, Some(stamp(1)))), &declared, &stamp(2), server).unwrap();
+        let fill = toml::from_str("payload = 'k'\nset = 1").unwrap();
+        add_fill(&mut todo, "m", vec![Due { version: 2, fill, shape: None }]);
+        assert!(matches!(todo[0].action, Action::Fill { .. }), "{todo:?}");
     }
 
     #[test]

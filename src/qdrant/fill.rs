@@ -21,6 +21,12 @@ const BYTES: usize = 4 << 20;
 /// Between two notes of how far a fill has come.
 const NOTE: Duration = Duration::from_secs(1);
 
+/// Until updates that stay queued or deferred are taken for a hindrance: an optimization takes minutes.
+const SETTLE: Duration = Duration::from_secs(600);
+
+/// Between two looks at them.
+const POLL: Duration = Duration::from_millis(100);
+
 /// How often all points are looked at until none is left.
 const PASSES: u32 = 3;
 
@@ -114,6 +120,7 @@ impl Client {
         meter: &Meter,
         note: &mut impl AsyncFnMut(Option<&PointId>) -> Result<()>,
     ) -> Result<u64> {
+        self.settled(plan.collection).await?;
         let mut noted = Instant::now();
         meter.begin("check fill", Some(plan.collection), Unit::Points, 0, Some(plan.total));
         let (mut left, mut refusals, mut from, mut limit) =
@@ -135,6 +142,40 @@ impl Client {
         }
         refusals.check(plan.collection)?;
         Ok(left)
+    }
+
+    /// Waits until reads show every point: what is queued, or deferred by `prevent_unoptimized`, they do not show, and it
+    /// would stay without what is filled.
+    async fn settled(&self, collection: &str) -> Result<()> {
+        let hidden = |found: String| {
+            Error::new(ExitCode::Refused, found)
+                .expected("a collection whose reads show every point")
+                .remedy("declare optimizers_config.prevent_unoptimized = false until the fill is done, stop what writes, and start again")
+        };
+        let began = Instant::now();
+        loop {
+            let Some(observed) = self.inspect(collection).await? else { return Ok(()) };
+            let deferring = observed.schema.optimizers_config.as_ref();
+            if deferring.and_then(|optimizers| optimizers.prevent_unoptimized) == Some(true)
+                && observed.deferred_points.is_none()
+            {
+                return Err(hidden(format!(
+                    "collection {collection} hides points until they are optimized (prevent_unoptimized), and this server does not tell how many"
+                )));
+            }
+            let waiting =
+                observed.queued_updates.unwrap_or_default() + observed.deferred_points.unwrap_or_default();
+            if waiting == 0 {
+                return Ok(());
+            }
+            if began.elapsed() > SETTLE {
+                return Err(hidden(format!(
+                    "{} of collection {collection} are queued or deferred and not shown to readers",
+                    crate::run::count(waiting as usize, "update")
+                )));
+            }
+            tokio::time::sleep(POLL).await;
+        }
     }
 
     async fn write_pass(
