@@ -365,21 +365,65 @@ fn every_command_explains_itself() {
     }
 }
 
-#[test]
-fn progress_is_json_where_the_log_is() {
+/// A world whose collection has a snapshot behind a slow network: its download stops for this long.
+fn slow(seconds: u64) -> (World, Proxy) {
     let mut world = world(QdrantVersion::V1_17_0);
     fill(&world, &world.collection, 500);
-    let name = world.collection.clone();
-    world.output(["snapshot", "create", &name]).expect(0);
-    // A slow network: the download outlasts the time between two lines.
+    world.output(["snapshot", "create", &world.collection]).expect(0);
     let proxy = Proxy::start((world.qdrant.host(), world.qdrant.http_port())).unwrap();
-    proxy.on_chunk(|chunk| {
+    proxy.on_chunk(move |chunk| {
         if chunk.direction == Direction::ToClient && chunk.number == 2 {
-            std::thread::sleep(std::time::Duration::from_secs(7));
+            std::thread::sleep(std::time::Duration::from_secs(seconds));
         }
         Action::Forward
     });
     world.set("QDRANT_PORT", proxy.port().to_string());
+    (world, proxy)
+}
+
+#[test]
+fn progress_is_a_bar_on_a_terminal_which_is_gone_at_the_end() {
+    use std::io::Read as _;
+    use std::os::fd::{FromRawFd as _, OwnedFd};
+    let (world, _proxy) = slow(2);
+    let dir = Dir::new();
+    let (mut master, mut slave) = (0, 0);
+    let none = std::ptr::null_mut();
+    // SAFETY: both out-pointers are valid for the call; a name, settings and a size may be left out.
+    let opened = unsafe { libc::openpty(&raw mut master, &raw mut slave, none, none.cast(), none.cast()) };
+    assert_eq!(opened, 0);
+    // SAFETY: the call has just opened both, and nobody else has them.
+    let (master, slave) = unsafe { (std::fs::File::from_raw_fd(master), OwnedFd::from_raw_fd(slave)) };
+    let mut child = {
+        let to = dir.path().to_str().unwrap();
+        let mut command = world.tandem(["snapshot", "download", &world.collection, "--to", to]);
+        command.stdout(std::process::Stdio::null()).stderr(slave).spawn().unwrap()
+    };
+    // Ends with an error once the last process has closed the other side.
+    let seen: Vec<u8> = std::io::BufReader::new(master).bytes().map_while(Result::ok).collect();
+    assert!(child.wait().unwrap().success());
+    let seen = String::from_utf8_lossy(&seen).into_owned();
+    assert!(seen.contains("\r\u{1b}[2Kdownload ["), "{seen:?}");
+    // What is left on the last line: nothing.
+    assert_eq!(seen.rsplit("\u{1b}[2K").next().unwrap().trim(), "", "{seen:?}");
+}
+
+#[test]
+fn progress_is_a_line_every_few_seconds_where_there_is_no_terminal() {
+    let (world, _proxy) = slow(7);
+    let dir = Dir::new();
+    let to = dir.path().to_str().unwrap();
+    let outcome = world.output(["snapshot", "download", &world.collection, "--to", to]).expect(0);
+    let progress = format!("download {}: ", world.collection);
+    let line = outcome.stderr.lines().find(|line| line.contains(&progress)).expect("a line");
+    assert!(line.contains(" of ") && line.contains(" a second"), "{line}");
+    assert!(!outcome.stderr.contains("\u{1b}[2K"), "{}", outcome.stderr);
+}
+
+#[test]
+fn progress_is_json_where_the_log_is() {
+    let (world, _proxy) = slow(7);
+    let name = world.collection.clone();
     let dir = Dir::new();
     let to = dir.path().to_str().unwrap();
     let outcome = world.output(["snapshot", "download", &name, "--to", to, "--log-format", "json"]).expect(0);
