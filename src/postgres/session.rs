@@ -233,25 +233,29 @@ impl Session {
 
 /// The assertion that ends a version's statements: the settings that later effects rely on are as they were set.
 pub fn contract_assertion(schemas: &[String]) -> String {
-    let kept = [("synchronous_commit", "on"), ("row_security", "off"), ("standard_conforming_strings", "on")];
-    let checks: Vec<String> = kept
+    let kept = [
+        ("synchronous_commit", "on".to_owned()),
+        ("row_security", "off".into()),
+        ("standard_conforming_strings", "on".into()),
+        ("search_path", search_path(schemas)),
+        ("session_replication_role", "origin".into()),
+    ];
+    let changed = kept.iter().map(|(name, value)| {
+        (*name, format!("pg_catalog.current_setting({}) <> {}", literal(name), literal(value)))
+    });
+    let changed: Vec<_> = changed.chain([("role", "current_user <> session_user".to_owned())]).collect();
+    let any: Vec<&str> = changed.iter().map(|(_, condition)| condition.as_str()).collect();
+    let named: Vec<String> = changed
         .iter()
-        .map(|(name, value)| (*name, (*value).to_owned()))
-        .chain([("search_path", search_path(schemas)), ("session_replication_role", "origin".into())])
-        .map(|(name, value)| {
-            format!(
-                "if pg_catalog.current_setting({name}) is distinct from {value} then raise exception using errcode = 'TD001', \
-                 message = 'the file left ' || {name} || ' changed for later steps', \
-                 hint = 'remove the SET, or undo it at the end of the file'; end if;",
-                name = literal(name),
-                value = literal(&value),
-            )
-        })
+        .map(|(name, condition)| format!("case when {condition} then {} end", literal(name)))
         .collect();
+    // One expression: plpgsql plans each IF of its own anew for every version.
     format!(
-        "do $tandem$ begin {} if current_user <> session_user then raise exception using errcode = 'TD001', \
-         message = 'the file left another role set for later steps', hint = 'end the file with RESET ROLE'; end if; end $tandem$",
-        checks.join(" ")
+        "do $tandem$ begin if {} then raise exception using errcode = 'TD001', \
+         message = 'the file left ' || pg_catalog.concat_ws(', ', {}) || ' changed for later steps', \
+         hint = 'remove the SET, or undo it at the end of the file'; end if; end $tandem$",
+        any.join(" or "),
+        named.join(", ")
     )
 }
 
