@@ -66,6 +66,12 @@ pub enum Command {
     },
     /// The same without a command: for a Job or an init container
     Migrate,
+    /// The same up to a version: head, +1, a version's number, or a release; never back
+    Upgrade {
+        /// `+N` counts from where Postgres is
+        #[arg(default_value = "head", value_name = "head|+N|NUMBER|RELEASE")]
+        target: String,
+    },
     /// Wait until both stores answer, and change nothing
     Wait,
     /// Show what `run` would do
@@ -82,6 +88,17 @@ pub enum Command {
         /// Print JSON
         #[arg(long)]
         json: bool,
+    },
+    /// Show the ledger: which versions, since when, how they came, on what evidence
+    History {
+        /// Print JSON
+        #[arg(long)]
+        json: bool,
+    },
+    /// Show what versions dropped, converted, updated or deleted: the rows as they were
+    Archive {
+        #[command(subcommand)]
+        action: ArchiveAction,
     },
     /// Succeed only if both stores are proven to be at the target
     Verify {
@@ -149,6 +166,28 @@ pub enum Command {
     },
     /// Print the version
     Version,
+}
+
+/// What to look at in the archive. Nothing removes anything from it.
+#[derive(Debug, Clone, PartialEq, Eq, Subcommand)]
+pub enum ArchiveAction {
+    /// List what is kept, by version and table, with counts and sizes
+    List {
+        /// Print JSON
+        #[arg(long)]
+        json: bool,
+    },
+    /// Show the rows that are kept of a table, oldest first
+    Show {
+        /// As `tandem archive list` shows it; the schema may be left out
+        table: String,
+        /// At most so many
+        #[arg(long, value_name = "N", default_value_t = 100)]
+        limit: u32,
+        /// Print JSON
+        #[arg(long)]
+        json: bool,
+    },
 }
 
 /// What to do with snapshots. They lie on the server, which deletes them with the last volume they are on.

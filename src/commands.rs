@@ -1,6 +1,6 @@
 //! What each command does with the settings in force.
 
-use crate::cli::{Command, RetainedAction, SnapshotAction};
+use crate::cli::{ArchiveAction, Command, RetainedAction, SnapshotAction};
 use crate::config::{MissingDatabase, OnRefusal, PostgresSettings, Settings};
 use crate::error::{Error, ExitCode, Result};
 use crate::inspect::{self, Stores, Subject};
@@ -12,9 +12,11 @@ use crate::postgres::store::Store;
 use crate::probe::{Board, Phase, Responder};
 use crate::progress::Meter;
 use crate::retained::{Kind, Retained};
-use crate::timeline::{self, Timeline, lint};
+use crate::timeline::{self, Number, Timeline, lint};
 use crate::wait;
-use crate::{event, operate, progress, qdrant, record, report, retained, run, termination};
+use crate::{
+    event, history, operate, plan, progress, qdrant, record, report, retained, run, termination, upgrade,
+};
 use std::ffi::OsString;
 use std::time::{Duration, Instant};
 
@@ -53,7 +55,7 @@ pub async fn run(command: Command, settings: &Settings, interruptible: &Interrup
                 Some(address) => Some(Responder::start(address, board.clone()).await?),
                 None => None,
             };
-            while let Err(error) = bring_to_head(settings, interruptible, false, &board).await {
+            while let Err(error) = bring_to_head(settings, interruptible, false, None, &board).await {
                 if settings.on_refusal == OnRefusal::Exit || !may_be_mended(error.code) {
                     return Err(error);
                 }
@@ -65,12 +67,22 @@ pub async fn run(command: Command, settings: &Settings, interruptible: &Interrup
             return Ok(Outcome::Become(argv));
         }
         Command::Migrate => {
-            bring_to_head(settings, interruptible, false, &Board::new(Meter::default())).await?
+            bring_to_head(settings, interruptible, false, None, &Board::new(Meter::default())).await?
         }
-        Command::Adopt => bring_to_head(settings, interruptible, true, &Board::new(Meter::default())).await?,
+        Command::Upgrade { target } => {
+            let until = upgrade_target(settings, interruptible, &target).await?;
+            bring_to_head(settings, interruptible, false, Some(until), &Board::new(Meter::default())).await?
+        }
+        Command::Adopt => {
+            bring_to_head(settings, interruptible, true, None, &Board::new(Meter::default())).await?
+        }
         Command::Wait => drop(connect(settings, interruptible).await?),
-        Command::Plan { json, exit_code } => return plan(settings, interruptible, json, exit_code).await,
+        Command::Plan { json, exit_code } => {
+            return plan_start(settings, interruptible, json, exit_code).await;
+        }
         Command::Status { json } => status(settings, interruptible, json).await?,
+        Command::History { json } => show_history(settings, interruptible, json).await?,
+        Command::Archive { action } => archive(settings, interruptible, action).await?,
         Command::Verify { wait } => verify(settings, interruptible, wait).await?,
         Command::Snapshot { action } => snapshot(settings, interruptible, action).await?,
         Command::Validate { collection, json } => return validate(settings, &collection, json).await,
@@ -109,6 +121,7 @@ async fn bring_to_head(
     settings: &Settings,
     interruptible: &Interruptible,
     adopt: bool,
+    until: Option<Number>,
     board: &Board,
 ) -> Result<()> {
     warn_of_published_password(settings.postgres()?);
@@ -125,6 +138,10 @@ async fn bring_to_head(
     } else {
         let stores = connect(settings, interruptible).await?;
         (loaded()??, stores)
+    };
+    let timeline = match until {
+        Some(until) => timeline.until(until),
+        None => timeline,
     };
     board.phase(Phase::Working);
     let mut first = Some(stores);
@@ -150,6 +167,46 @@ async fn bring_to_head(
     run::bring_to_head(connect, &subject, &options).await
 }
 
+/// The version that an upgrade is to reach, from the whole timeline: where Postgres is counts, and what it may not leave.
+async fn upgrade_target(settings: &Settings, interruptible: &Interruptible, asked: &str) -> Result<Number> {
+    let timeline = load(settings)?;
+    // What cannot be a target of this timeline is said before any store is waited for.
+    if !asked.starts_with('+') {
+        upgrade::resolve(&timeline, asked, 0)?;
+    }
+    let (store, exclude) = (Store::new(&timeline.settings), run::exclude(&timeline));
+    let subject = subject(settings, &timeline, &store, &exclude, false);
+    let expected = inspect::load_expected(&settings.migrations, &timeline)?;
+    let mut stores = connect(settings, interruptible).await?;
+    let inspection = inspect::inspect(&mut stores, &subject, &expected).await?;
+    let at = upgrade::reached(&inspection.verdict, inspection.ledger.as_ref());
+    let target = upgrade::target(&timeline, asked, at)?;
+    plan::postgres(&timeline, &inspection.verdict, settings.install_beside)?;
+    Ok(target)
+}
+
+async fn show_history(settings: &Settings, interruptible: &Interruptible, json: bool) -> Result<()> {
+    let store = Store::new(&load(settings)?.settings);
+    let mut stores = connect(settings, interruptible).await?;
+    let versions = history::versions(&mut stores.session, &store).await?;
+    answer(json, &versions, || history::versions_text(&versions))
+}
+
+async fn archive(settings: &Settings, interruptible: &Interruptible, action: ArchiveAction) -> Result<()> {
+    let store = Store::new(&load(settings)?.settings);
+    let mut stores = connect(settings, interruptible).await?;
+    match action {
+        ArchiveAction::List { json } => {
+            let kept = history::kept(&mut stores.session, &store).await?;
+            answer(json, &kept, || history::kept_text(&kept))
+        }
+        ArchiveAction::Show { table, limit, json } => {
+            let rows = history::rows(&mut stores.session, &store, &table, limit).await?;
+            answer(json, &rows, || history::rows_text(&rows))
+        }
+    }
+}
+
 /// Says once a start that the door stands open to whoever reaches it.
 fn warn_of_published_password(settings: &PostgresSettings) {
     let known = |secret: &crate::secret::Secret| PUBLISHED_PASSWORDS.contains(&secret.expose());
@@ -161,7 +218,7 @@ fn warn_of_published_password(settings: &PostgresSettings) {
     }
 }
 
-async fn plan(
+async fn plan_start(
     settings: &Settings,
     interruptible: &Interruptible,
     json: bool,

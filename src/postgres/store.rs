@@ -47,6 +47,11 @@ impl Store {
         }
     }
 
+    /// The ledger's schema as an identifier, and the timeline's key as a literal.
+    pub fn place(&self) -> (&str, &str) {
+        (&self.schema, &self.key)
+    }
+
     /// What a start at head needs, in one message and one read-only transaction. `None` if there is no ledger.
     ///
     /// `names` are the collections that this instance manages; what other instances left open is theirs to end.
@@ -536,7 +541,7 @@ impl Store {
         })
     }
 
-    async fn unreadable(&self, session: &mut Session, failure: Failure) -> Error {
+    pub(crate) async fn unreadable(&self, session: &mut Session, failure: Failure) -> Error {
         if failure.code.as_deref() != Some("42501") {
             return failure.into_error("reading the ledger");
         }

@@ -135,6 +135,12 @@ impl Timeline {
         self.versions.binary_search_by_key(&number, |v| v.number).ok().map(|i| &self.versions[i])
     }
 
+    /// The timeline as an image has it whose newest version is this one.
+    pub fn until(mut self, number: Number) -> Self {
+        self.versions.retain(|version| version.number <= number);
+        self
+    }
+
     /// The newest version.
     pub fn head(&self) -> Option<&Version> {
         self.versions.last()

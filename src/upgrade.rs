@@ -1,0 +1,133 @@
+//! The version that an operator asks for: by its number, by its release, or counted from where the database is.
+
+use crate::error::{Error, ExitCode, Result};
+use crate::ledger::Ledger;
+use crate::timeline::{Number, Timeline};
+use crate::verdict::Postgres;
+
+/// Finds the version that `asked` means: `head`, `+N` counted from `at`, a version's number, or a release, whose newest
+/// version is meant. A `v` before a release makes no difference.
+///
+/// # Errors
+/// 64 if the timeline has no such version.
+pub fn resolve(timeline: &Timeline, asked: &str, at: Number) -> Result<Number> {
+    let versions = &timeline.versions;
+    let plain = |release: &str| release.strip_prefix('v').unwrap_or(release).to_owned();
+    let found = if asked == "head" {
+        Some(timeline.head().map_or(0, |version| version.number))
+    } else if let Some(steps) = asked.strip_prefix('+') {
+        let pending = versions.iter().filter(|version| version.number > at);
+        let steps = steps.parse::<usize>().ok().and_then(|steps| steps.checked_sub(1));
+        steps.and_then(|index| pending.map(|version| version.number).nth(index))
+    } else {
+        let numbered = asked.parse().ok().and_then(|number| timeline.version(number));
+        let released = |asked: &str| {
+            versions
+                .iter()
+                .rfind(|v| v.release.as_deref().map(plain).as_deref() == Some(plain(asked).as_str()))
+        };
+        numbered.or_else(|| released(asked)).map(|version| version.number)
+    };
+    found.ok_or_else(|| {
+        let pending = versions.iter().filter(|version| version.number > at).count();
+        let range = match (versions.first(), versions.last()) {
+            (Some(first), Some(last)) => format!("from {} to {}", first.number, last.number),
+            _ => "in it: none".into(),
+        };
+        Error::new(ExitCode::Usage, format!("the timeline has no version `{asked}`"))
+            .expected(format!(
+                "head, +1 to +{pending} from version {at}, or a number or release of the versions {range}"
+            ))
+            .remedy("tandem status lists them")
+    })
+}
+
+/// Where Postgres is: the newest version that is proven or that its ledger names.
+pub fn reached(verdict: &Postgres, ledger: Option<&Ledger>) -> Number {
+    let proven = match verdict {
+        Postgres::Versioned { at, .. }
+        | Postgres::Legacy { at, .. }
+        | Postgres::Adopted { at, .. }
+        | Postgres::Ahead { at, .. }
+        | Postgres::Stale { proven: Some(at), .. } => *at,
+        Postgres::Partial { repair, .. } => repair.at,
+        Postgres::Fresh
+        | Postgres::Stale { proven: None, .. }
+        | Postgres::Diverged(_)
+        | Postgres::Foreign { .. } => 0,
+    };
+    proven.max(ledger.map_or(0, Ledger::at))
+}
+
+/// The target of an upgrade, which only goes forward.
+///
+/// # Errors
+/// 64 for a version that the timeline does not have, 76 for one that the database is beyond.
+pub fn target(timeline: &Timeline, asked: &str, at: Number) -> Result<Number> {
+    // Nothing can be counted from a version that this image does not know.
+    let head = timeline.head().map_or(0, |version| version.number);
+    let target = if at > head { head } else { resolve(timeline, asked, at)? };
+    if target < at {
+        return Err(Error::new(
+            ExitCode::Refused,
+            format!("Postgres is at version {at}, which is beyond version {target}"),
+        )
+        .expected("a target that is not behind the database")
+        .remedy("choose a newer version; to start an older image, see compatible_from in tandem history"));
+    }
+    Ok(target)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::timeline::load;
+
+    fn timeline() -> Timeline {
+        let directory = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("migrations");
+        load(&directory, &|_| None).unwrap()
+    }
+
+    #[test]
+    fn a_target_is_a_number_a_release_a_count_or_the_head() {
+        let timeline = timeline();
+        let head = timeline.head().unwrap().number;
+        let release = timeline.version(2).unwrap().release.clone().unwrap();
+        let release = release.trim_start_matches('v');
+        for (asked, at, found) in [
+            ("head", 0, Some(head)),
+            ("+1", 0, Some(1)),
+            ("+2", 3, Some(5)),
+            ("+0", 3, None),
+            ("+1", head, None),
+            ("3", 1, Some(3)),
+            ("2", 2, Some(2)),
+            (release, 0, Some(2)),
+            (&format!("v{release}"), 0, Some(2)),
+            ("999", 0, None),
+            ("-1", 3, None),
+            ("", 0, None),
+            ("9.9.9", 0, None),
+        ] {
+            let resolved = resolve(&timeline, asked, at);
+            assert_eq!(resolved.as_ref().ok().copied(), found, "{asked:?} from {at}: {resolved:?}");
+            if let Err(error) = resolved {
+                assert_eq!(error.code, ExitCode::Usage);
+            }
+        }
+    }
+
+    #[test]
+    fn an_upgrade_never_goes_back() {
+        let timeline = timeline();
+        let head = timeline.head().unwrap().number;
+        for (asked, at) in [("2", 3), ("head", head + 1), ("+1", head + 1)] {
+            assert_eq!(
+                target(&timeline, asked, at).unwrap_err().code,
+                ExitCode::Refused,
+                "{asked} from {at}"
+            );
+        }
+        assert_eq!(target(&timeline, "head", head).unwrap(), head);
+    }
+}

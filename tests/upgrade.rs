@@ -1,0 +1,93 @@
+//! Going forward a version at a time, and reading what is left of the way: the real binary on real servers.
+
+mod common;
+
+use common::{Outcome, World};
+use serde_json::Value;
+
+fn json_of(outcome: Outcome) -> Value {
+    let outcome = outcome.expect(0);
+    serde_json::from_str(&outcome.stdout).unwrap_or_else(|e| panic!("{e}: {}", outcome.stdout))
+}
+
+fn numbers(world: &World) -> Vec<i64> {
+    let history = json_of(world.output(["history", "--json"]));
+    history.as_array().unwrap().iter().map(|row| row["version"].as_i64().unwrap()).collect()
+}
+
+#[test]
+fn an_upgrade_stops_in_both_stores_at_the_version_that_was_asked_for() {
+    let world = World::small();
+    assert_eq!(numbers(&world), [0i64; 0]);
+    world.output(["upgrade", "+1"]).expect(0);
+    assert_eq!(numbers(&world), [1]);
+    assert_eq!(world.stamp()["version"], 1);
+    assert_eq!(world.query("select coalesce(to_regclass('public.notes')::text, 'absent')"), "absent");
+    let info = world.collection_info().unwrap();
+    assert!(info["payload_schema"]["channel_id"].is_null(), "{info}");
+    // The same again changes nothing; the rest by its release.
+    let before = world.state();
+    world.output(["upgrade", "1"]).expect(0);
+    assert_eq!(world.state(), before);
+    world.output(["upgrade", "v1.1.0"]).expect(0);
+    assert_eq!(numbers(&world), [1, 2]);
+    assert_eq!(world.stamp()["version"], 2);
+    world.output(["verify"]).expect(0);
+}
+
+#[test]
+fn without_a_target_an_upgrade_goes_to_the_head_and_never_back() {
+    let world = World::small();
+    world.output(["upgrade"]).expect(0);
+    world.output(["verify"]).expect(0);
+    let before = world.state();
+    world.output(["upgrade", "1"]).expect(76).says(&["beyond version 1"]);
+    world.output(["upgrade", "1.0.0"]).expect(76).says(&["beyond version 1"]);
+    world.output(["upgrade", "+1"]).expect(64).says(&["no version `+1`"]);
+    world.output(["upgrade", "7"]).expect(64).says(&["no version `7`", "from 1 to 2"]);
+    assert_eq!(world.state(), before);
+}
+
+#[test]
+fn a_database_without_a_ledger_that_proves_more_than_the_target_is_refused() {
+    let world = World::small();
+    world.output(["migrate"]).expect(0);
+    world.db.execute("drop schema tandem cascade");
+    world.qdrant.rest("DELETE", &format!("/collections/{}", world.collection), "").unwrap();
+    let before = world.state();
+    world.output(["upgrade", "1"]).expect(76).says(&["at version 2", "beyond version 1"]);
+    assert_eq!(world.state(), before);
+    world.output(["upgrade", "2"]).expect(0);
+    let history = json_of(world.output(["history", "--json"]));
+    assert_eq!(history[1]["origin"], "stamped");
+    assert!(history[1]["evidence"].as_str().unwrap().contains("legacy"), "{history}");
+    let text = world.output(["history"]).expect(0).stdout;
+    assert!(text.contains("stamped") && text.matches("objects compared").count() == 1, "{text}");
+}
+
+#[test]
+fn the_archive_lists_and_shows_what_a_version_took_away() {
+    let world = World::empty();
+    world.version("0001_users", "create table users (id bigint primary key, mood text, name text);\n", "");
+    world.version("0002_moodless", "alter table users drop column mood;\n", "");
+    world.record();
+    world.output(["upgrade", "1"]).expect(0);
+    world.db.execute("insert into users values (1, 'glad', 'ada'), (2, null, 'bob'), (3, 'sad', 'eve')");
+    let empty = world.output(["archive", "list"]).expect(0).stdout;
+    assert!(empty.contains("empty"), "{empty}");
+    world.output(["upgrade", "+1"]).expect(0);
+    let before = world.query("select count(*)::text || max(xmin::text) from tandem.archive");
+    let kept = json_of(world.output(["archive", "list", "--json"]));
+    assert_eq!((&kept[0]["version"], &kept[0]["rows"]), (&2.into(), &2.into()), "{kept}");
+    assert_eq!(kept[0]["table"], "public.users");
+    for table in ["users", "public.users"] {
+        let rows = json_of(world.output(["archive", "show", table, "--json"]));
+        assert_eq!(rows[0]["row"], serde_json::json!({ "id": 1, "mood": "glad", "name": "ada" }));
+        assert_eq!(rows.as_array().unwrap().len(), 2);
+    }
+    let one = world.output(["archive", "show", "users", "--limit", "1"]).expect(0).stdout;
+    assert!(one.contains("glad") && !one.contains("sad"), "{one}");
+    let none = world.output(["archive", "show", "sers"]).expect(0).stdout;
+    assert!(none.contains("no row"), "{none}");
+    assert_eq!(world.query("select count(*)::text || max(xmin::text) from tandem.archive"), before);
+}
