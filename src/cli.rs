@@ -168,7 +168,7 @@ pub enum Command {
     Version,
 }
 
-/// What to look at in the archive. Nothing removes anything from it.
+/// What to look at in the archive. No start removes anything from it.
 #[derive(Debug, Clone, PartialEq, Eq, Subcommand)]
 pub enum ArchiveAction {
     /// List what is kept, by version and table, with counts and sizes

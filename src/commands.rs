@@ -146,7 +146,8 @@ async fn bring_to_head(
     board.phase(Phase::Working);
     let mut first = Some(stores);
     let (store, exclude) = (Store::new(&timeline.settings), run::exclude(&timeline));
-    let subject = subject(settings, &timeline, &store, &exclude, adopt);
+    let subject =
+        Subject { exactly: until.is_some(), ..subject(settings, &timeline, &store, &exclude, adopt) };
     let meter = board.meter();
     let _display = progress::display(meter.clone(), &settings.log);
     let options = run::Options {
@@ -187,21 +188,21 @@ async fn upgrade_target(settings: &Settings, interruptible: &Interruptible, aske
 
 async fn show_history(settings: &Settings, interruptible: &Interruptible, json: bool) -> Result<()> {
     let store = Store::new(&load(settings)?.settings);
-    let mut stores = connect(settings, interruptible).await?;
-    let versions = history::versions(&mut stores.session, &store).await?;
+    let mut session = session(settings, interruptible).await?;
+    let versions = history::versions(&mut session, &store).await?;
     answer(json, &versions, || history::versions_text(&versions))
 }
 
 async fn archive(settings: &Settings, interruptible: &Interruptible, action: ArchiveAction) -> Result<()> {
     let store = Store::new(&load(settings)?.settings);
-    let mut stores = connect(settings, interruptible).await?;
+    let mut session = session(settings, interruptible).await?;
     match action {
         ArchiveAction::List { json } => {
-            let kept = history::kept(&mut stores.session, &store).await?;
+            let kept = history::kept(&mut session, &store).await?;
             answer(json, &kept, || history::kept_text(&kept))
         }
         ArchiveAction::Show { table, limit, json } => {
-            let rows = history::rows(&mut stores.session, &store, &table, limit).await?;
+            let rows = history::rows(&mut session, &store, &table, limit).await?;
             answer(json, &rows, || history::rows_text(&rows))
         }
     }
@@ -535,6 +536,11 @@ async fn connect(settings: &Settings, interruptible: &Interruptible) -> Result<S
     Ok(Stores { session: Session::new(connection, interruptible.backend.clone()), qdrant })
 }
 
+/// Waits for Postgres alone.
+async fn session(settings: &Settings, interruptible: &Interruptible) -> Result<Session> {
+    Ok(Session::new(wait::postgres(settings).await?, interruptible.backend.clone()))
+}
+
 /// One login without waiting.
 async fn log_in(settings: &PostgresSettings) -> Result<Session> {
     let connection = postgres::connect(settings).await.map_err(|fault| fault.into_error(settings))?;
@@ -556,6 +562,7 @@ fn subject<'a>(
         install_beside: settings.install_beside,
         complete: settings.complete,
         adopt,
+        exactly: false,
     }
 }
 

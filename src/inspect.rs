@@ -17,6 +17,7 @@ use crate::repair::{self, Action, Obstacle};
 use crate::run::refuse;
 use crate::timeline::lint;
 use crate::timeline::{CHECKSUM_ALGORITHM, CollectionDeclaration, Number, Timeline, Version};
+use crate::upgrade;
 use crate::verdict::{self, Seen};
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
@@ -41,6 +42,8 @@ pub struct Subject<'a> {
     pub complete: Complete,
     /// The operator resolves skewed collections: their stamps and their loss are not held against them.
     pub adopt: bool,
+    /// The target was asked for by name: a ledger that is beyond it is not at it, though it may let this image start.
+    pub exactly: bool,
 }
 
 /// What is done about objects that are missing and can be added from the expected catalog.
@@ -281,6 +284,9 @@ impl<'a> Inspection<'a> {
     /// The plan for what was found, or the refusal.
     pub fn plan(&self, subject: &Subject<'_>) -> Result<Plan> {
         let mut plan = plan::postgres(subject.timeline, &self.verdict, subject.install_beside)?;
+        if plan.ahead && subject.exactly {
+            return Err(upgrade::beyond(plan.target, subject.timeline.head().map_or(0, |v| v.number)));
+        }
         self.is_recorded(&plan, subject)?;
         plan::unblocked(&plan, &self.obstacles)?;
         plan.create_ledger &= self.ledger.is_none();

@@ -102,6 +102,10 @@ async fn attempt(stores: &mut Stores, subject: &Subject<'_>, options: &Options<'
             commit_postgres(stores, subject, options, &expected).await?;
         }
         publish(stores, subject, options, &expected).await?;
+        // An instance with a newer target may have gone on while this one published.
+        if subject.exactly {
+            inspect::inspect(stores, subject, &expected).await?.plan(subject)?;
+        }
     }
     complete("both stores at head", head, subject.timeline, started);
     Ok(())

@@ -68,14 +68,16 @@ pub fn target(timeline: &Timeline, asked: &str, at: Number) -> Result<Number> {
     let head = timeline.head().map_or(0, |version| version.number);
     let target = if at > head { head } else { resolve(timeline, asked, at)? };
     if target < at {
-        return Err(Error::new(
-            ExitCode::Refused,
-            format!("Postgres is at version {at}, which is beyond version {target}"),
-        )
-        .expected("a target that is not behind the database")
-        .remedy("choose a newer version; to start an older image, see compatible_from in tandem history"));
+        return Err(beyond(at, target));
     }
     Ok(target)
+}
+
+/// The refusal of a target that Postgres has left behind.
+pub fn beyond(at: Number, target: Number) -> Error {
+    Error::new(ExitCode::Refused, format!("Postgres is at version {at}, which is beyond version {target}"))
+        .expected("a target that is not behind the database")
+        .remedy("choose a newer version; to start an older image, see compatible_from in tandem history")
 }
 
 #[cfg(test)]

@@ -120,6 +120,26 @@ pub async fn stores<Q>(
     both(patience, (format!("Postgres {one}"), postgres), other).await
 }
 
+/// Waits for Postgres alone, for commands that need nothing else. A missing database is waited for, never created.
+///
+/// # Errors
+/// As [`both`]; 78 if nothing says where Postgres is.
+pub async fn postgres(settings: &Settings) -> Result<PgConnection> {
+    let one = settings.postgres()?;
+    let missing = match settings.missing_database {
+        MissingDatabase::Create => MissingDatabase::Wait,
+        other => other,
+    };
+    let patience = Patience { timeout: settings.timeout, grace: settings.auth_grace };
+    let nobody = None::<(&str, fn() -> Nothing)>;
+    let (ready, _) =
+        both(patience, (format!("Postgres {one}"), async || login(one, missing).await), nobody).await?;
+    Ok(ready)
+}
+
+/// The probe of a store that a command does not need.
+type Nothing = std::future::Ready<std::result::Result<(), Class>>;
+
 /// Waits for Qdrant alone, for commands that need nothing else.
 ///
 /// # Errors
@@ -134,7 +154,6 @@ pub async fn qdrant<Q>(
             .remedy("look at tandem config"));
     };
     let patience = Patience { timeout: settings.timeout, grace: settings.auth_grace };
-    type Nothing = std::future::Ready<std::result::Result<(), Class>>;
     let nobody = None::<(&str, fn() -> Nothing)>;
     let (ready, _) = both(patience, (format!("Qdrant {one}"), async || probe(one).await), nobody).await?;
     Ok(ready)

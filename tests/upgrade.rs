@@ -65,6 +65,42 @@ fn a_database_without_a_ledger_that_proves_more_than_the_target_is_refused() {
     assert!(text.contains("stamped") && text.matches("objects compared").count() == 1, "{text}");
 }
 
+/// Two instances at once: the one with the older target publishes while the other goes on.
+#[test]
+fn a_database_that_went_beyond_the_target_meanwhile_is_not_reported_as_there() {
+    use sqlx::{AssertSqlSafe, Connection as _, PgConnection};
+    use std::io::{BufRead as _, BufReader};
+    let mut world = World::small();
+    let key = tandem::postgres::lock::Key::Collection(world.collection.clone()).hash();
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+    let holder = runtime.block_on(async {
+        let mut holder = PgConnection::connect(&world.db.url()).await.unwrap();
+        let sql = format!("select pg_advisory_lock({}, {key})", 0x7461_6e64);
+        sqlx::raw_sql(AssertSqlSafe(sql)).execute(&mut holder).await.unwrap();
+        holder
+    });
+    let mut older = world.tandem(["upgrade", "1"]).stderr(std::process::Stdio::piped()).spawn().unwrap();
+    let mut log = BufReader::new(older.stderr.take().unwrap()).lines().map(Result::unwrap);
+    assert!(log.by_ref().any(|line| line.contains("Waiting for the lock of collection")));
+    world.set("QDRANT_URL", "none");
+    world.output(["migrate"]).expect(0);
+    runtime.block_on(holder.close()).unwrap();
+    let rest: Vec<String> = log.collect();
+    assert_eq!(older.wait().unwrap().code(), Some(76), "{rest:?}");
+    assert!(rest.iter().any(|line| line.contains("beyond version 1")), "{rest:?}");
+}
+
+#[test]
+fn the_history_needs_no_qdrant() {
+    let mut world = World::small();
+    world.output(["upgrade", "1"]).expect(0);
+    world.set("QDRANT_URL", "http://127.0.0.1:1");
+    world.set("TANDEM_TIMEOUT", "3s");
+    assert_eq!(numbers(&world), [1]);
+    world.output(["archive", "list"]).expect(0);
+    world.output(["status"]).expect(69);
+}
+
 #[test]
 fn the_archive_lists_and_shows_what_a_version_took_away() {
     let world = World::empty();
