@@ -3,7 +3,7 @@
 use crate::adoption::Foreign;
 use crate::catalog::render::complete;
 use crate::catalog::{Catalog, Expected};
-use crate::collection::{self, Observed, Role, ServerVersion, Stamp};
+use crate::collection::{self, Observed, Role, SHADOW_PREFIX, ServerVersion, Stamp};
 use crate::error::{Error, ExitCode, Result};
 use crate::ledger::{self, Ledger, Standing};
 use crate::plan::{self, CollectionPlan, Plan};
@@ -65,6 +65,8 @@ pub struct Found<'a> {
     pub declaration: &'a CollectionDeclaration,
     /// `None` if it is absent and to be created.
     pub observed: Option<Observed>,
+    /// All collections whose stamps call them shadows of this one.
+    pub shadows: Vec<Observed>,
 }
 
 /// The managed collections as they were found.
@@ -156,10 +158,26 @@ pub async fn survey<'a>(
             observed => observed,
         };
         if observed.is_some() || target.ensure {
-            found.push(Found { name: target.real, declaration: &declarations[target.declaration], observed });
+            let shadows = shadows_of(client, &target.real, &seen.names).await?;
+            let declaration = &declarations[target.declaration];
+            found.push(Found { name: target.real, declaration, observed, shadows });
         }
     }
     Ok(Survey { server: Some(seen.server), names: seen.names, found })
+}
+
+/// The collections whose names and stamps call them shadows of another.
+async fn shadows_of(client: &qdrant::Client, real: &str, names: &BTreeSet<String>) -> Result<Vec<Observed>> {
+    let prefix = format!("{SHADOW_PREFIX}{real}_");
+    let mut shadows = Vec::new();
+    for name in names.iter().filter(|name| name.starts_with(&prefix)) {
+        let Some(observed) = client.inspect(name).await? else { continue };
+        let role = observed.stamp.as_ref().map(|stamp| &stamp.role);
+        if matches!(role, Some(Role::Shadow { source, .. }) if source == real) {
+            shadows.push(observed);
+        }
+    }
+    Ok(shadows)
 }
 
 /// Reads everything and judges it, in one read-only transaction on Postgres.
@@ -294,12 +312,16 @@ impl<'a> Inspection<'a> {
         if subject.complete == Complete::Never && !plan.complete.is_empty() {
             return Err(plan::incomplete(&plan, &[]));
         }
-        let names: Vec<&str> = self.survey.found.iter().map(|f| f.name.as_str()).collect();
+        // A run that led an alias to a shadow is journalled under the name that it led to before.
+        let concerns = |collection: &str| {
+            let shadow = format!("{SHADOW_PREFIX}{collection}_");
+            self.survey.found.iter().any(|f| f.name == collection || f.name.starts_with(&shadow))
+        };
         if let Some(ledger) = &self.ledger {
             plan.resume = ledger
                 .open
                 .iter()
-                .filter(|run| run.collection.as_deref().is_none_or(|c| names.contains(&c)))
+                .filter(|run| run.collection.as_deref().is_none_or(concerns))
                 .cloned()
                 .collect();
         }
@@ -348,10 +370,51 @@ impl<'a> Inspection<'a> {
             found.observed.as_ref().map(|o| o.stamp.as_ref().map(|s| (s.lineage.as_str(), s.version)));
         let lineage = ledger.map(|l| l.lineage.as_str());
         let at = ledger.map_or(0, Ledger::at);
+        let verdict = verdict::collection(stamp, published, lineage, at);
+        let Some(server) = self.survey.server else {
+            return Err(Error::new(ExitCode::Bug, "a collection was found without a Qdrant server"));
+        };
+        // Before the ledger exists there is no lineage yet; the plan is made again once it does.
+        let stamp = Stamp {
+            lineage: lineage.unwrap_or_default().to_owned(),
+            timeline: subject.timeline.settings.application.clone(),
+            version: plan.target,
+            epoch: ledger.map_or(0, |l| l.epoch),
+            role: Role::Live,
+        };
+        let from = found.observed.as_ref().and_then(Observed::live_version).unwrap_or_default();
+        let due = match &found.observed {
+            Some(observed) if observed.points > 0 => collection::effective(
+                collection::due(subject.timeline, found.declaration, from, plan.target),
+                observed,
+            ),
+            _ => Vec::new(),
+        };
+        let rebuild = match plan.ahead {
+            true => None,
+            false => collection::rebuild(collection::RebuildSubject {
+                name: &found.name,
+                observed: found.observed.as_ref(),
+                shadows: &found.shadows,
+                names: &self.survey.names,
+                declaration: found.declaration,
+                due: due.clone(),
+                stamp: &stamp,
+                server,
+            })?,
+        };
+        let unfinished = found.observed.as_ref().is_none_or(Observed::is_shadow);
+        if let Some(steps) = rebuild.as_ref().filter(|_| unfinished) {
+            return Ok(CollectionPlan {
+                name: found.name.clone(),
+                found: "in the middle of a rebuild".into(),
+                steps: steps.clone(),
+                publish: true,
+            });
+        }
         if let Some(observed) = &found.observed {
             collection::no_shadow(&found.name, observed)?;
         }
-        let verdict = verdict::collection(stamp, published, lineage, at);
         let described = verdict.describe();
         if verdict.is_skewed() && !subject.adopt {
             return Err(Error::new(ExitCode::Refused, format!("Qdrant is skewed: collection {} is {described}", found.name))
@@ -365,17 +428,6 @@ impl<'a> Inspection<'a> {
             let name = found.name.clone();
             return Ok(CollectionPlan { name, found: described, steps: Vec::new(), publish: false });
         }
-        let Some(server) = self.survey.server else {
-            return Err(Error::new(ExitCode::Bug, "a collection was found without a Qdrant server"));
-        };
-        // Before the ledger exists there is no lineage yet; the plan is made again once it does.
-        let stamp = Stamp {
-            lineage: lineage.unwrap_or_default().to_owned(),
-            timeline: subject.timeline.settings.application.clone(),
-            version: plan.target,
-            epoch: ledger.map_or(0, |l| l.epoch),
-            role: Role::Live,
-        };
         let aliases = &found.declaration.schema.aliases;
         if let Some(taken) = aliases.iter().find(|alias| self.survey.names.contains(*alias)) {
             return Err(Error::new(
@@ -385,14 +437,23 @@ impl<'a> Inspection<'a> {
             .expected("a name that no collection has: Qdrant cannot let an alias have it")
             .remedy("declare another alias, or the collection itself"));
         }
-        let mut steps =
-            collection::steps(&found.name, found.observed.as_ref(), found.declaration, &stamp, server)?;
-        if let Some(observed) = found.observed.as_ref().filter(|observed| observed.points > 0) {
-            let from = observed.live_version().unwrap_or_default();
-            let due = collection::due(subject.timeline, found.declaration, from, plan.target);
-            collection::fillable(&found.name, &due, observed)?;
-            collection::add_fill(&mut steps, &found.name, due);
-        }
+        let steps = match rebuild {
+            Some(steps) => steps,
+            None => {
+                let mut steps = collection::steps(
+                    &found.name,
+                    found.observed.as_ref(),
+                    found.declaration,
+                    &stamp,
+                    server,
+                )?;
+                if let Some(observed) = &found.observed {
+                    collection::fillable(&found.name, &due, observed)?;
+                }
+                collection::add_fill(&mut steps, &found.name, due);
+                steps
+            }
+        };
         let publish = !steps.is_empty() || published != Some(plan.target);
         Ok(CollectionPlan { name: found.name.clone(), found: described, steps, publish })
     }

@@ -1,7 +1,7 @@
 //! What is kept beside the live collections: those that were replaced, and snapshots taken before a change. Each is in
 //! the journal by its exact name before it is created or replaced; that, and nothing else, licenses its removal.
 
-use crate::collection::no_shadow;
+use crate::collection::{Rebuild, Stage, no_shadow};
 use crate::error::{Error, ExitCode, Result};
 use crate::operate::{self, Place};
 use crate::postgres::lock::{self, Held, Key};
@@ -275,6 +275,61 @@ pub async fn roll_back(
         version: stamped(client, &back).await?,
         to: back,
     })
+}
+
+/// Notes in the journal what a stage of a rebuild is about to make or to leave behind.
+pub async fn before(
+    session: &mut Session,
+    store: &Store,
+    client: &Client,
+    rebuild: &Rebuild,
+    stage: Stage,
+) -> Result<()> {
+    let collection = |name: &str, points, version| Retained {
+        name: name.to_owned(),
+        kind: Kind::Collection,
+        of: rebuild.applications_name().to_owned(),
+        points,
+        version,
+    };
+    let retained = match stage {
+        Stage::Shadow => collection(&rebuild.shadow, None, None),
+        // From then on it is what the alias led to before.
+        Stage::SwitchAlias if client.inspect(&rebuild.source).await?.is_some() => {
+            let points = client.count_points(&rebuild.source).await?;
+            collection(&rebuild.source, Some(points), stamped(client, &rebuild.source).await?)
+        }
+        Stage::Replace => {
+            let points = client.count_points(&rebuild.shadow).await?;
+            collection(&rebuild.shadow, Some(points), Some(rebuild.stamp.version))
+        }
+        _ => return Ok(()),
+    };
+    session.run("journalling what is kept", store.retain(&retained)?).await.map(drop)
+}
+
+/// Notes the snapshots that a stage of a rebuild took: their names are the server's.
+pub async fn after(
+    session: &mut Session,
+    store: &Store,
+    client: &Client,
+    rebuild: &Rebuild,
+    stage: Stage,
+) -> Result<()> {
+    let collection = match stage {
+        Stage::Snapshot => &rebuild.source,
+        Stage::Replace => &rebuild.shadow,
+        _ => return Ok(()),
+    };
+    let Some(snapshot) = client.list_snapshots(collection).await?.pop() else { return Ok(()) };
+    let retained = Retained {
+        name: snapshot.name,
+        kind: Kind::Snapshot { collection: collection.clone() },
+        of: rebuild.applications_name().to_owned(),
+        points: None,
+        version: None,
+    };
+    session.run("journalling what is kept", store.retain(&retained)?).await.map(drop)
 }
 
 /// The version of a live collection's stamp.

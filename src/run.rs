@@ -1,7 +1,7 @@
 //! What a start does, top to bottom: wait, look, prove, plan, commit in Postgres, publish in Qdrant.
 
 use crate::catalog::Expected;
-use crate::collection::{self, Action, PointId, Step};
+use crate::collection::{self, Action, PointId, Stage, Step};
 use crate::error::{Error, ExitCode, Result};
 use crate::inspect::{self, Complete, Inspection, Stores, Subject};
 use crate::ledger::{self, Origin, Phase};
@@ -14,6 +14,7 @@ use crate::postgres::repair;
 use crate::postgres::session::cell;
 use crate::postgres::store::Entry;
 use crate::progress::Meter;
+use crate::retained;
 use crate::timeline::lint::{self, Finding, Severity};
 use crate::timeline::{Check, Number, Timeline};
 use crate::verdict;
@@ -90,8 +91,17 @@ async fn attempt(stores: &mut Stores, subject: &Subject<'_>, options: &Options<'
         client.may_manage().await?;
         // A point that cannot be filled is found before Postgres is changed, and not behind its commit.
         for step in plan.collections.iter().flat_map(|collection| &collection.steps) {
-            if let Action::Fill { fills, .. } = &step.action {
-                client.unfilled(&step.collection, fills, options.meter).await?;
+            match &step.action {
+                Action::Fill { fills, .. } => {
+                    client.unfilled(&step.collection, fills, options.meter).await?;
+                }
+                Action::Rebuild { rebuild, stage, .. } => {
+                    client.rebuildable(rebuild, *stage).await?;
+                    if *stage == Stage::Copy && !rebuild.fills.is_empty() {
+                        client.unfilled(&step.collection, &rebuild.fills, options.meter).await?;
+                    }
+                }
+                _ => {}
             }
         }
     }
@@ -349,19 +359,18 @@ async fn publish_collection(
     let declarations = subject.timeline.collections_at(plan.target);
     let survey = inspect::survey(Some(client), declarations, subject.all_collections).await?;
     let Some(found) = survey.found.into_iter().find(|f| f.name == name) else {
-        return Err(Error::new(
+        // Another instance may have led the alias to a rebuilt one: what is there now is looked at from the start.
+        let mut gone = Error::new(
             ExitCode::Unreachable,
-            format!("collection {name} was deleted while this run was at work"),
+            format!("collection {name} was replaced or deleted while this run was at work"),
         )
-        .remedy("start again"));
+        .remedy("start again");
+        gone.lost = true;
+        return Err(gone);
     };
     let steps = inspection.collection(&found, plan, subject)?.steps;
     let interrupted = store.interrupted(&mut stores.session, name).await?;
     let interrupted = interrupted.and_then(|json| serde_json::from_str::<Step>(&json).ok());
-    let interrupted = interrupted.and_then(|step| match step.action {
-        Action::Fill { fills, from: Some(from) } => Some((fills, from)),
-        _ => None,
-    });
     let sql = format!(
         "begin;{}{}commit",
         store.next_epoch(),
@@ -370,6 +379,8 @@ async fn publish_collection(
     let rows = stores.session.run("opening the journal", sql).await?;
     let epoch: i64 = cell(&rows, 0, 0)?;
     let epoch = epoch.to_string();
+    // A rebuild behind an alias ends with another collection, and one that an older image began at its version.
+    let (mut live, mut at) = (found.name.clone(), plan.target);
     for step in &steps {
         let json = serde_json::to_string(step).map_err(apply::unserialisable)?;
         held.check(&mut stores.session).await?;
@@ -377,7 +388,10 @@ async fn publish_collection(
         stores.session.run("journalling a step", intent).await?;
         match &step.action {
             Action::Fill { fills, .. } => {
-                let from = interrupted.as_ref().filter(|(those, _)| those == fills).map(|(_, from)| from);
+                let from = match interrupted.as_ref().map(|step| &step.action) {
+                    Some(Action::Fill { fills: those, from }) if those == fills => from.as_ref(),
+                    _ => None,
+                };
                 let note = async |next: Option<&PointId>| {
                     held.check(&mut stores.session).await?;
                     let step = next.map(|next| Step {
@@ -390,6 +404,35 @@ async fn publish_collection(
                 };
                 client.fill(name, fills, from, options.meter, note).await?;
             }
+            Action::Rebuild { rebuild, stage, .. } => {
+                let from = match interrupted.as_ref().map(|step| &step.action) {
+                    Some(Action::Rebuild { rebuild: that, stage: Stage::Copy, from })
+                        if *stage == Stage::Copy && that.shadow == rebuild.shadow =>
+                    {
+                        from.as_ref()
+                    }
+                    _ => None,
+                };
+                live = rebuild.live().to_owned();
+                retained::before(&mut stores.session, store, client, rebuild, *stage).await?;
+                let note = async |next: Option<&PointId>| {
+                    held.check(&mut stores.session).await?;
+                    let step = next.map(|next| Step {
+                        collection: name.to_owned(),
+                        action: Action::Rebuild {
+                            rebuild: rebuild.clone(),
+                            stage: *stage,
+                            from: Some(next.clone()),
+                        },
+                    });
+                    let json = step.as_ref().map(serde_json::to_string).transpose();
+                    let sql = store.note(&epoch, name, json.map_err(apply::unserialisable)?.as_deref());
+                    stores.session.run("journalling how far a rebuild has come", sql).await.map(drop)
+                };
+                client.rebuild(rebuild, *stage, from, options.meter, note).await?;
+                retained::after(&mut stores.session, store, client, rebuild, *stage).await?;
+                at = rebuild.stamp.version;
+            }
             _ => client.perform(step).await?,
         }
         tracing::info!("{step}");
@@ -397,13 +440,17 @@ async fn publish_collection(
         stores.session.run("journalling a step", done).await?;
     }
     held.check(&mut stores.session).await?;
-    let sql = format!(
-        "begin;{}{}commit",
-        store.publish(&found.name, plan.target),
-        store.end(&epoch, plan.target, Phase::Published)
-    );
+    let sql = format!("begin;{}{}commit", store.publish(&live, at), store.end(&epoch, at, Phase::Published));
     stores.session.run("publishing a collection", sql).await?;
-    held.release(&mut stores.session).await
+    held.release(&mut stores.session).await?;
+    if at == plan.target {
+        return Ok(());
+    }
+    let mut behind = Error::new(ExitCode::Refused, format!("collection {live} is at version {at} now"))
+        .expected(format!("version {}", plan.target))
+        .remedy("start again");
+    behind.lost = true;
+    Err(behind)
 }
 
 /// Stores the change detector of a full proof, so that the next start can trust it. A role that may only read, or a

@@ -48,6 +48,10 @@ const FRESH: Case = Case { name: "a fresh pair", recorded: small, prepare: fresh
 const LEGACY: Case = Case { name: "a legacy pair", recorded: small, prepare: legacy };
 const FILL: Case = Case { name: "a fill", recorded: filling, prepare: points_to_fill };
 
+const REBUILD: Case = Case { name: "a rebuild that keeps the name", recorded: rebuilding, prepare: unnamed };
+const BEHIND_AN_ALIAS: Case =
+    Case { name: "a rebuild behind an alias", recorded: rebuilding, prepare: aliased };
+
 /// The server that a place is tried on: one that others use, or one of its own that may be killed.
 enum Server {
     Shared(Qdrant),
@@ -175,6 +179,54 @@ fn points_to_fill(world: &World) {
     world.qdrant.rest("PUT", &format!("/collections/{}/points?wait=true", world.collection), &body).unwrap();
 }
 
+/// The legacy pair, whose collection has one unnamed vector that becomes another one's source.
+fn rebuilding() -> &'static World {
+    static RECORDED: OnceLock<World> = OnceLock::new();
+    RECORDED.get_or_init(|| {
+        let world = World::small();
+        let fills = "compatible_from = 1\n[[fill]]\nvector = 'content'\nfrom = { vector = '' }\n\
+                     [[fill]]\npayload = 'source'\nset = 'import'\n";
+        world.migrations.write("0003_fill.toml", fills);
+        world.record();
+        world
+    })
+}
+
+fn unnamed(world: &World) {
+    vectors(world, &world.collection, r#"{"size": 4, "distance": "Cosine"}"#, |id| {
+        format!("[{id}, 1, 1, 1]")
+    });
+}
+
+fn aliased(world: &World) {
+    let real = format!("{}_7d", world.collection);
+    vectors(world, &real, r#"{"content": {"size": 4, "distance": "Dot"}}"#, |id| {
+        format!(r#"{{"content": [{id}, 1, 1, 1]}}"#)
+    });
+    let lead = format!(
+        r#"{{"actions": [{{"create_alias": {{"collection_name": "{real}", "alias_name": "{}"}}}}]}}"#,
+        world.collection
+    );
+    world.qdrant.rest("POST", "/collections/aliases", &lead).unwrap();
+}
+
+/// A collection of an old form with points.
+fn vectors(world: &World, name: &str, vectors: &str, vector: impl Fn(u32) -> String) {
+    let first = std::fs::read_to_string(world.migrations.path().join("0001_users.up.sql")).unwrap();
+    world.db.execute(&first);
+    let created = world
+        .qdrant
+        .rest("PUT", &format!("/collections/{name}"), &format!(r#"{{"vectors": {vectors}}}"#))
+        .unwrap();
+    assert_eq!(created.0, 200, "{}", created.1);
+    let points: Vec<String> = (1..40)
+        .map(|id| format!(r#"{{"id": {id}, "vector": {}, "payload": {{"user_id": "u{id}"}}}}"#, vector(id)))
+        .collect();
+    let body = format!(r#"{{"points": [{}]}}"#, points.join(", "));
+    let put = world.qdrant.rest("PUT", &format!("/collections/{name}/points?wait=true"), &body).unwrap();
+    assert_eq!(put.0, 200, "{}", put.1);
+}
+
 /// Both stores, every point included.
 fn everything(world: &World) -> String {
     let all = r#"{"limit": 1000, "with_payload": true, "with_vector": true}"#;
@@ -279,6 +331,26 @@ fn killed_before_any_answer_of_a_fill() {
     every_place(FILL, Store::Qdrant, Moment::BeforeTheAnswer);
 }
 
+#[test]
+fn killed_before_any_message_of_a_rebuild_that_keeps_the_name() {
+    every_place(REBUILD, Store::Qdrant, Moment::BeforeTheMessage);
+}
+
+#[test]
+fn killed_before_any_answer_of_a_rebuild_that_keeps_the_name() {
+    every_place(REBUILD, Store::Qdrant, Moment::BeforeTheAnswer);
+}
+
+#[test]
+fn killed_before_any_answer_of_a_rebuild_behind_an_alias() {
+    every_place(BEHIND_AN_ALIAS, Store::Qdrant, Moment::BeforeTheAnswer);
+}
+
+#[test]
+fn killed_before_any_answer_about_a_rebuilds_journal() {
+    every_place(REBUILD, Store::Postgres, Moment::BeforeTheAnswer);
+}
+
 /// Either victim, both stores, both moments, both servers.
 fn the_whole_matrix(case: Case) {
     let mut places = 0;
@@ -310,6 +382,18 @@ fn the_whole_matrix_of_a_legacy_pair() {
 #[ignore = "takes many minutes; its figures are in docs/testing.md"]
 fn the_whole_matrix_of_a_fill() {
     the_whole_matrix(FILL);
+}
+
+#[test]
+#[ignore = "takes many minutes; its figures are in docs/testing.md"]
+fn the_whole_matrix_of_a_rebuild_that_keeps_the_name() {
+    the_whole_matrix(REBUILD);
+}
+
+#[test]
+#[ignore = "takes many minutes; its figures are in docs/testing.md"]
+fn the_whole_matrix_of_a_rebuild_behind_an_alias() {
+    the_whole_matrix(BEHIND_AN_ALIAS);
 }
 
 #[test]

@@ -284,7 +284,7 @@ fn a_fill_of_what_the_collection_lacks_is_refused_by_name() {
     let made = json!({ "vectors": { "c": { "size": 2, "distance": "Dot" } }, "sparse_vectors": { "s": {} } });
     call(&world, "PUT", "", &made);
     upsert(&world, &[json!({ "id": 1, "vector": { "c": [1, 1] } })]);
-    world.output(["migrate"]).expect(76).says(&["vectors.a: missing"]);
+    world.output(["migrate"]).expect(76).says(&["has no vector `a`"]);
 }
 
 #[test]

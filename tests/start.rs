@@ -229,10 +229,14 @@ fn an_unstamped_collection_beside_a_fresh_postgres_is_taken_over() {
 }
 
 #[test]
-fn what_needs_a_rebuild_is_refused_precisely_before_postgres_is_touched() {
+fn what_needs_new_vectors_is_refused_precisely_before_postgres_is_touched() {
     let world = World::small();
     let body = r#"{"vectors": {"content": {"size": 8, "distance": "Dot"}}}"#;
-    world.qdrant.rest("PUT", &format!("/collections/{}", world.collection), body).unwrap();
+    let path = format!("/collections/{}", world.collection);
+    world.qdrant.rest("PUT", &path, body).unwrap();
+    let point = r#"{"points": [{"id": 7, "vector": {"content": [1, 2, 3, 4, 5, 6, 7, 8]}}]}"#;
+    let (status, _) = world.qdrant.rest("PUT", &format!("{path}/points?wait=true"), point).unwrap();
+    assert_eq!(status, 200);
     let before = world.state();
     world.start(&["true"]).expect(76).says(&["content", "size", "8", "4"]);
     assert_eq!(world.state(), before);

@@ -196,6 +196,27 @@ pub fn due(timeline: &Timeline, declaration: &CollectionDeclaration, from: Numbe
     due
 }
 
+/// Without the fills that can make nothing: the collection has their vector, and not the one they make it of.
+pub fn effective(mut due: Vec<Due>, observed: &Observed) -> Vec<Due> {
+    let has = |name: &String| {
+        observed.schema.vectors.contains_key(name) || observed.schema.sparse_vectors.contains_key(name)
+    };
+    let made: BTreeSet<String> = due
+        .iter()
+        .filter_map(|one| match &one.fill.what {
+            FillWhat::Vector { name, .. } if !has(name) => Some(name.clone()),
+            _ => None,
+        })
+        .collect();
+    due.retain(|one| match &one.fill.what {
+        FillWhat::Vector { name, from: FillSource::Vector(from) } => {
+            !has(name) || has(from) || made.contains(from)
+        }
+        _ => true,
+    });
+    due
+}
+
 /// Whether a collection has what the fills read.
 ///
 /// # Errors

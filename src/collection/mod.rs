@@ -5,6 +5,7 @@ mod contradiction;
 mod fill;
 mod observed;
 mod point;
+mod rebuild;
 mod schema;
 mod step;
 mod target;
@@ -13,12 +14,16 @@ mod version;
 pub use compare::{CREATE_VECTOR_NAME, Change, DELETE_VECTOR_NAME, Kind, Section, compare, gates};
 pub use contradiction::{Contradiction, contradictions, fill_contradictions, shared_aliases};
 pub use fill::{
-    Answers, Difference, Due, Made, Refusals, Refused, Shape, VectorSource, due, fillable, touched, transform,
+    Answers, Difference, Due, Made, Refusals, Refused, Shape, VectorSource, due, effective, fillable,
+    touched, transform,
 };
 pub use observed::*;
 pub use point::{Point, PointId, Vector};
+pub use rebuild::{
+    BACK, COPYING, KEPT, Rebuild, Stage, Subject as RebuildSubject, Switch, VERIFIED, rebuild,
+};
 pub use schema::*;
-pub use step::{Action, Step, add_fill, no_shadow, steps};
+pub use step::{Action, Step, add_fill, creation, in_place, no_shadow, steps};
 pub use target::{SHADOW_PREFIX, Target, expand};
 pub use version::{MINIMUM, NotAVersion, ServerVersion};
 

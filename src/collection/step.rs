@@ -1,9 +1,9 @@
 //! The in-place work on one collection as data: small steps, each a desired end state that can be repeated.
 
 use super::compare::{Change, Kind, Section, compare, gates, overlay};
-use super::{Due, Observed, PayloadIndex, PointId, Role, Schema, ServerVersion, Stamp};
+use super::{Due, Observed, PayloadIndex, PointId, Rebuild, Role, Schema, ServerVersion, Stage, Stamp};
 use crate::error::{Error, ExitCode, Result};
-use crate::timeline::CollectionDeclaration;
+use crate::timeline::{CollectionDeclaration, Undeclared};
 use serde::{Deserialize, Serialize};
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
@@ -58,6 +58,13 @@ pub enum Action {
     SetAlias {
         alias: String,
     },
+    /// One stage of giving the collection another form. `from` is where an interrupted copy stopped.
+    Rebuild {
+        rebuild: Box<Rebuild>,
+        stage: Stage,
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        from: Option<PointId>,
+    },
     Stamp {
         stamp: Stamp,
     },
@@ -94,6 +101,7 @@ impl fmt::Display for Step {
                 write!(f, "take a snapshot and delete the vector {vector}, which is not declared")
             }
             Action::SetAlias { alias } => write!(f, "let the alias {alias} lead to it"),
+            Action::Rebuild { rebuild, stage, .. } => write!(f, "{rebuild}: {stage}"),
             Action::Stamp { stamp } => write!(f, "stamp version {}", stamp.version),
         }
     }
@@ -103,7 +111,8 @@ impl fmt::Display for Step {
 /// it does not exist and is to be created.
 ///
 /// # Errors
-/// What no step can do: every difference that needs a rebuild, new vectors or another server, by name.
+/// What no step in place can do, by name: what needs new vectors or another server, and what needs a rebuild, which
+/// [`super::rebuild()`] plans.
 pub fn steps(
     name: &str,
     observed: Option<&Observed>,
@@ -120,7 +129,25 @@ pub fn steps(
     };
 
     no_shadow(name, observed)?;
-    let mut changes = compare(declared, observed, declaration.undeclared, server);
+    let mut steps = in_place(name, observed, declared, declaration.undeclared, server)?;
+    if !observed.stamp.as_ref().is_some_and(|there| there.same_claim(stamp)) {
+        steps.push(step(Action::Stamp { stamp: stamp.clone() }));
+    }
+    Ok(steps)
+}
+
+/// The steps that change what differs from a schema while the server serves.
+///
+/// # Errors
+/// What cannot be changed so, by name.
+pub fn in_place(
+    name: &str,
+    observed: &Observed,
+    declared: &Schema,
+    undeclared: Undeclared,
+    server: ServerVersion,
+) -> Result<Vec<Step>> {
+    let mut changes = compare(declared, observed, undeclared, server);
     refuse(name, &changes)?;
     complete(name, declared, &observed.schema)?;
     changes.sort_by_key(Change::section);
@@ -130,11 +157,8 @@ pub fn steps(
     // What is deleted may be the source of a fill.
     let (last, first): (Vec<Action>, Vec<Action>) =
         actions.partition(|action| matches!(action, Action::DeleteVector { .. }));
-    let mut steps: Vec<Step> = first.into_iter().chain(last).map(step).collect();
-    if !observed.stamp.as_ref().is_some_and(|there| there.same_claim(stamp)) {
-        steps.push(step(Action::Stamp { stamp: stamp.clone() }));
-    }
-    Ok(steps)
+    let step = |action| Step { collection: name.to_owned(), action };
+    Ok(first.into_iter().chain(last).map(step).collect())
 }
 
 /// Refuses a shadow under a name that an application uses, whatever version its stamp has.
@@ -173,7 +197,7 @@ pub fn add_fill(steps: &mut Vec<Step>, name: &str, fills: Vec<Due>) {
 }
 
 /// What a new collection needs: the collection, what its creation has no field for, and the indexes before any data.
-fn creation(declared: &Schema, stamp: &Stamp) -> Vec<Action> {
+pub fn creation(declared: &Schema, stamp: &Stamp) -> Vec<Action> {
     let later = Schema {
         read_fan_out_factor: declared.read_fan_out_factor,
         read_fan_out_delay_ms: declared.read_fan_out_delay_ms,
@@ -317,7 +341,7 @@ fn words<'a>(changes: impl IntoIterator<Item = &'a Change>) -> Vec<String> {
 }
 
 /// Refuses what no step can do.
-fn refuse(name: &str, changes: &[Change]) -> Result<()> {
+pub(super) fn refuse(name: &str, changes: &[Change]) -> Result<()> {
     let refused: Vec<&Change> = changes.iter().filter(|change| change.kind != Kind::InPlace).collect();
     if refused.is_empty() {
         return Ok(());
@@ -327,9 +351,7 @@ fn refuse(name: &str, changes: &[Change]) -> Result<()> {
     for change in refused {
         let remedy = match &change.kind {
             Kind::InPlace => continue,
-            Kind::Rebuild(_) => {
-                "keep the declaration as the collection is until it has been rebuilt".to_string()
-            }
+            Kind::Rebuild(_) => "a start rebuilds it; a step in place cannot".to_string(),
             Kind::Impossible { remedy, .. } => remedy.clone(),
             Kind::NeedsServer { since, .. } => {
                 format!("upgrade Qdrant to {since} or newer, or leave the field out of the declaration")
@@ -348,7 +370,7 @@ fn refuse(name: &str, changes: &[Change]) -> Result<()> {
 }
 
 /// So does a new vector of a collection that exists.
-fn complete(name: &str, declared: &Schema, actual: &Schema) -> Result<()> {
+pub(super) fn complete(name: &str, declared: &Schema, actual: &Schema) -> Result<()> {
     let missing = declared.vectors.iter().filter(|(vector, _)| !actual.vectors.contains_key(*vector));
     match missing.into_iter().find(|(_, params)| params.size.is_none() || params.distance.is_none()) {
         None => Ok(()),
@@ -364,7 +386,7 @@ fn complete(name: &str, declared: &Schema, actual: &Schema) -> Result<()> {
 }
 
 /// A new collection needs size and distance of each dense vector.
-fn creatable(name: &str, declared: &Schema) -> Result<()> {
+pub(super) fn creatable(name: &str, declared: &Schema) -> Result<()> {
     let incomplete = declared.vectors.iter().find(|(_, p)| p.size.is_none() || p.distance.is_none());
     match incomplete {
         None => Ok(()),

@@ -16,10 +16,10 @@ use std::time::{Duration, Instant};
 const PAGE: u32 = 256;
 
 /// Bytes that a page should have, about.
-const BYTES: usize = 4 << 20;
+pub(super) const BYTES: usize = 4 << 20;
 
 /// Between two notes of how far a fill has come.
-const NOTE: Duration = Duration::from_secs(1);
+pub(super) const NOTE: Duration = Duration::from_secs(1);
 
 /// Until updates that stay queued or deferred are taken for a hindrance: an optimization takes minutes.
 const SETTLE: Duration = Duration::from_secs(600);
@@ -146,7 +146,7 @@ impl Client {
 
     /// Waits until reads show every point: what is queued, or deferred by `prevent_unoptimized`, they do not show, and it
     /// would stay without what is filled.
-    async fn settled(&self, collection: &str) -> Result<()> {
+    pub(super) async fn settled(&self, collection: &str) -> Result<()> {
         let hidden = |found: String| {
             Error::new(ExitCode::Refused, found)
                 .expected("a collection whose reads show every point")
@@ -244,7 +244,7 @@ impl Plan<'_> {
 }
 
 /// Points a page may have. Batches of writes are as large, and a strict mode bounds both.
-fn limit(collection: &str, observed: &Observed) -> Result<u32> {
+pub(super) fn limit(collection: &str, observed: &Observed) -> Result<u32> {
     let strict = observed.schema.strict_mode_config.as_ref();
     let writes = strict
         .filter(|strict| strict.enabled == Some(true))

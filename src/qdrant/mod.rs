@@ -7,6 +7,7 @@ pub mod fault;
 mod fill;
 mod perform;
 pub mod points;
+mod rebuild;
 mod rest;
 mod snapshot;
 

@@ -3,7 +3,7 @@
 use super::client::{Client, within};
 use super::convert;
 use super::fault::{Fault, Kind};
-use crate::collection::{Action, Schema, Stamp, Step, compare};
+use crate::collection::{Action, PointId, Schema, Stamp, Step, compare};
 use crate::error::{Error, ExitCode, Result};
 use crate::progress::Meter;
 use crate::timeline::Undeclared;
@@ -36,11 +36,28 @@ impl Client {
     /// Lets an alias lead to a collection, whether it existed or led elsewhere: one call, so that readers find the one or
     /// the other and never neither. Reads it back.
     pub async fn set_alias(&self, alias: &str, collection: &str) -> Result<()> {
+        self.set_aliases([alias], collection).await
+    }
+
+    /// The same for several, all in one call.
+    pub async fn set_aliases<'a>(
+        &self,
+        aliases: impl IntoIterator<Item = &'a str>,
+        collection: &str,
+    ) -> Result<()> {
         use pb::alias_operations::Action as Operation;
-        let create = pb::CreateAlias { collection_name: collection.into(), alias_name: alias.into() };
-        let actions = vec![pb::AliasOperations { action: Some(Operation::CreateAlias(create)) }];
-        let request = pb::ChangeAliases { actions, timeout: None };
-        let place = format!("alias {alias} to {collection}");
+        let wanted: Vec<&str> = aliases.into_iter().collect();
+        if wanted.is_empty() {
+            return Ok(());
+        }
+        let create = |alias: &&str| pb::AliasOperations {
+            action: Some(Operation::CreateAlias(pb::CreateAlias {
+                collection_name: collection.into(),
+                alias_name: (*alias).into(),
+            })),
+        };
+        let request = pb::ChangeAliases { actions: wanted.iter().map(create).collect(), timeout: None };
+        let place = format!("alias {} to {collection}", wanted.join(", "));
         self.patiently(async || {
             self.collections().update_aliases(within(UPDATE, request.clone())).await?;
             Ok(())
@@ -48,7 +65,7 @@ impl Client {
         .await
         .map_err(|fault| self.error(fault).at(&place))?;
         let aliases = self.survey(&[]).await?.aliases;
-        match aliases.get(alias).is_some_and(|leads_to| leads_to == collection) {
+        match wanted.iter().all(|alias| aliases.get(*alias).is_some_and(|leads_to| leads_to == collection)) {
             true => Ok(()),
             false => Err(Error::new(
                 ExitCode::StepFailed,
@@ -132,6 +149,10 @@ impl Client {
             }
             Action::DeleteVector { vector } => self.delete_vector(step, vector).await,
             Action::SetAlias { alias } => self.set_alias(alias, name).await.map_err(|error| error.at(step)),
+            Action::Rebuild { rebuild, stage, from } => {
+                let note = async |_: Option<&PointId>| Ok(());
+                self.rebuild(rebuild, *stage, from.as_ref(), &Meter::default(), note).await
+            }
             Action::Stamp { stamp } => self.stamp(step, stamp).await,
         }
     }

@@ -84,18 +84,7 @@ impl Client {
         vectors: &Selection,
         payload: &Selection,
     ) -> Result<Page> {
-        let request = pb::ScrollPoints {
-            collection_name: collection.to_owned(),
-            offset: from.map(pb_id),
-            limit: Some(limit),
-            with_vectors: Some(with_vectors(vectors)),
-            with_payload: Some(with_payload(payload)),
-            ..Default::default()
-        };
-        let page = self
-            .patiently(async || Ok(self.points().scroll(within(READ, request.clone())).await?.into_inner()))
-            .await
-            .map_err(|fault| self.error(fault).at(format_args!("reading points of {collection}")))?;
+        let page = self.scroll_page(collection, from, limit, vectors, payload).await?;
         let points = page.result.into_iter().map(point).collect::<Option<_>>();
         let unreadable = || {
             Error::new(
@@ -108,6 +97,28 @@ impl Client {
             points: points.ok_or_else(unreadable)?,
             next: page.next_page_offset.map(|next| id(next).ok_or_else(unreadable)).transpose()?,
         })
+    }
+
+    /// The same as the server sends it.
+    pub(super) async fn scroll_page(
+        &self,
+        collection: &str,
+        from: Option<&PointId>,
+        limit: u32,
+        vectors: &Selection,
+        payload: &Selection,
+    ) -> Result<pb::ScrollResponse> {
+        let request = pb::ScrollPoints {
+            collection_name: collection.to_owned(),
+            offset: from.map(pb_id),
+            limit: Some(limit),
+            with_vectors: Some(with_vectors(vectors)),
+            with_payload: Some(with_payload(payload)),
+            ..Default::default()
+        };
+        self.patiently(async || Ok(self.points().scroll(within(READ, request.clone())).await?.into_inner()))
+            .await
+            .map_err(|fault| self.error(fault).at(format_args!("reading points of {collection}")))
     }
 
     /// Sends a batch of updates by point id, in order, and returns when all of them are applied and on disk. Sending
@@ -217,7 +228,7 @@ fn vector(output: pb::VectorOutput) -> Option<Vector> {
     })
 }
 
-fn id(id: pb::PointId) -> Option<PointId> {
+pub(super) fn id(id: pb::PointId) -> Option<PointId> {
     Some(match id.point_id_options? {
         PointIdOptions::Num(number) => PointId::Number(number),
         PointIdOptions::Uuid(uuid) => PointId::Uuid(uuid),

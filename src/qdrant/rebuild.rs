@@ -1,0 +1,620 @@
+//! The stages of a rebuild: a shadow is filled, proven equal point by point, and takes its source's place.
+
+use super::client::Client;
+use super::fill::{BYTES, NOTE, limit};
+use super::points::{Selection, id, pb_id, pb_point, point};
+use crate::collection::{
+    Action, BACK, COPYING, KEPT, Observed, Point, PointId, Rebuild, Role, Stage, Stamp, Status, Step, Switch,
+    VERIFIED, compare, creation, in_place,
+};
+use crate::error::{Error, ExitCode, Result};
+use crate::progress::{Meter, Unit, thousands};
+use futures_util::StreamExt as _;
+use futures_util::stream::FuturesUnordered;
+use prost::Message as _;
+use qdrant_client::qdrant as pb;
+use qdrant_client::qdrant::points_update_operation::{DeletePoints, Operation, PointStructList};
+use std::collections::VecDeque;
+use std::time::Instant;
+
+/// Writes under way beside the next page that is read (docs/performance.md).
+const WRITERS: usize = 4;
+
+/// Points of one repair.
+const REPAIR: usize = 64;
+
+/// One way that points go.
+#[derive(Clone, Copy)]
+struct Route<'a> {
+    rebuild: &'a Rebuild,
+    from: &'a str,
+    to: &'a str,
+    /// Points stay as they are.
+    verbatim: bool,
+    limit: u32,
+    total: u64,
+}
+
+/// What a comparison of two collections found.
+#[derive(Debug, Default, Clone, Copy, PartialEq, Eq)]
+struct Compared {
+    points: u64,
+    missing: u64,
+    different: u64,
+    extra: u64,
+}
+
+impl Compared {
+    fn is_equal(self) -> bool {
+        self.missing + self.different + self.extra == 0
+    }
+
+    fn words(self) -> String {
+        format!(
+            "{} missing, {} different and {} more than in the source",
+            thousands(self.missing),
+            thousands(self.different),
+            thousands(self.extra)
+        )
+    }
+}
+
+impl Client {
+    /// What can be known before anything is done: the source is whole, on this node, readable and not failing.
+    ///
+    /// # Errors
+    /// What stands in the way, with the remedy.
+    pub async fn rebuildable(&self, rebuild: &Rebuild, stage: Stage) -> Result<()> {
+        if stage != Stage::Snapshot {
+            return Ok(());
+        }
+        self.only_node().await?;
+        self.node_has_all_of(&rebuild.source).await?;
+        let source = self.collection(&rebuild.source).await?;
+        if source.status == Status::Red {
+            return Err(Error::new(
+                ExitCode::Refused,
+                format!(
+                    "collection {} is red: {}",
+                    rebuild.source,
+                    source.optimizer_error.unwrap_or_else(|| "the server gives no reason".into())
+                ),
+            )
+            .expected("a collection without an optimizer error")
+            .remedy("mend what the server names (a full disk?), then start again"));
+        }
+        limit(&rebuild.source, &source)?;
+        self.settled(&rebuild.source).await
+    }
+
+    /// Does one stage. Done again, after a crash at any place in it, it ends the same.
+    ///
+    /// `note` is called about once a second with the point that an interrupted copy goes on from, and without one right
+    /// before a call that destroys: it fails if the lock is no longer held.
+    ///
+    /// # Errors
+    /// A writer that changes the source meanwhile, what the server refuses, and those of `note`. Until the source is
+    /// deleted, it stays as it was.
+    pub async fn rebuild(
+        &self,
+        rebuild: &Rebuild,
+        stage: Stage,
+        from: Option<&PointId>,
+        meter: &Meter,
+        mut note: impl AsyncFnMut(Option<&PointId>) -> Result<()>,
+    ) -> Result<()> {
+        match stage {
+            Stage::Snapshot => self.create_snapshot(&rebuild.source).await.map(drop),
+            Stage::Shadow => self.fillable_copy(rebuild, &rebuild.shadow, COPYING).await,
+            Stage::Copy => self.copy_and_verify(rebuild, from, meter, &mut note).await,
+            Stage::Check => self.check(rebuild, meter, &mut note).await,
+            Stage::SwitchAlias => {
+                self.finalize(rebuild, &rebuild.shadow).await?;
+                note(None).await?;
+                self.set_aliases(rebuild.aliases.iter().map(String::as_str), &rebuild.shadow).await
+            }
+            Stage::Replace => self.replace(rebuild, meter, &mut note).await,
+            Stage::Live => {
+                let live = rebuild.live();
+                self.finalize(rebuild, live).await?;
+                if rebuild.switch == Switch::KeepName {
+                    self.stamp_as(&rebuild.shadow, rebuild.stamp_at(KEPT)).await?;
+                }
+                self.stamp_as(live, rebuild.stamp.clone()).await
+            }
+        }
+    }
+
+    /// Creates what is to be filled, payload indexes before data; one that is there goes on.
+    async fn fillable_copy(&self, rebuild: &Rebuild, name: &str, phase: &str) -> Result<()> {
+        let there = self.inspect(name).await?;
+        let stamp = rebuild.stamp_at(phase);
+        if let Some(there) = &there
+            && !there.stamp.as_ref().is_some_and(|there| there.same_claim(&stamp))
+        {
+            return Err(Error::new(ExitCode::Refused, format!("`{name}` exists and is not this rebuild's"))
+                .expected("a name that is free, or the shadow that the journal names")
+                .remedy("find out what made it; tandem deletes nothing that its journal does not name"));
+        }
+        for action in creation(&rebuild.bulk(), &stamp) {
+            let is_create = matches!(action, Action::Create { .. });
+            let indexed = match (&action, &there) {
+                (Action::CreateIndex { field, index, .. }, Some(there)) => {
+                    there.schema.payload_indexes.get(field).is_some_and(|i| i.r#type == index.r#type)
+                }
+                _ => false,
+            };
+            if (is_create && there.is_some()) || indexed {
+                continue;
+            }
+            // A future of its own on the heap: a step may be a stage of a rebuild.
+            Box::pin(self.perform(&Step { collection: name.to_owned(), action })).await?;
+        }
+        Ok(())
+    }
+
+    async fn copy_and_verify(
+        &self,
+        rebuild: &Rebuild,
+        from: Option<&PointId>,
+        meter: &Meter,
+        note: &mut impl AsyncFnMut(Option<&PointId>) -> Result<()>,
+    ) -> Result<()> {
+        self.settled(&rebuild.source).await?;
+        let route = self.route(rebuild, &rebuild.source, &rebuild.shadow).await?;
+        let fresh = from.is_none() && self.count_points(&rebuild.shadow).await? == 0;
+        self.copy(route, from.cloned(), meter, note).await?;
+        let mut found = self.compare_points(route, true, meter, note).await?;
+        if !fresh && !found.is_equal() {
+            found = self.compare_points(route, true, meter, note).await?;
+        }
+        if !found.is_equal() {
+            return Err(self.written_meanwhile(rebuild, found));
+        }
+        self.counted_equal(rebuild, &rebuild.source, &rebuild.shadow, found.points).await?;
+        self.finalize(rebuild, &rebuild.shadow).await?;
+        self.stamp_as(&rebuild.shadow, rebuild.stamp_at(VERIFIED)).await
+    }
+
+    fn written_meanwhile(&self, rebuild: &Rebuild, found: Compared) -> Error {
+        Error::new(
+            ExitCode::Refused,
+            format!("collection {} was written to while it was copied: {}", rebuild.source, found.words()),
+        )
+        .expected("a collection that nobody writes to while it is rebuilt")
+        .remedy("stop the application that writes to it (strategy: Recreate), then start again; its points are as they were")
+    }
+
+    /// A verified shadow is held against its source again. The source may be another by now: one that the application
+    /// made after the first had been deleted.
+    async fn check(
+        &self,
+        rebuild: &Rebuild,
+        meter: &Meter,
+        note: &mut impl AsyncFnMut(Option<&PointId>) -> Result<()>,
+    ) -> Result<()> {
+        let source = self.collection(&rebuild.source).await?;
+        let made_empty = rebuild.switch == Switch::KeepName && source.points == 0 && source.stamp.is_none();
+        if made_empty {
+            return Ok(());
+        }
+        let route = self.route(rebuild, &rebuild.source, &rebuild.shadow).await?;
+        let found = self.compare_points(route, rebuild.switch == Switch::Alias, meter, note).await?;
+        match found.is_equal() {
+            true => Ok(()),
+            false if rebuild.switch == Switch::Alias => {
+                match self.compare_points(route, false, meter, note).await? {
+                    again if again.is_equal() => Ok(()),
+                    again => Err(self.written_meanwhile(rebuild, again)),
+                }
+            }
+            false => Err(Error::new(
+                ExitCode::Refused,
+                format!(
+                    "collection {} is no longer what its verified copy `{}` is: {}",
+                    rebuild.source,
+                    rebuild.shadow,
+                    found.words()
+                ),
+            )
+            .expected("the collection as it was when the rebuild was interrupted, or an empty one")
+            .remedy(format!(
+                "if the collection is right, remove the copy and start again: tandem retained drop {}; if the copy is, move the collection's points aside first",
+                rebuild.shadow
+            ))),
+        }
+    }
+
+    /// The shadow's points come back under the source's own name.
+    async fn replace(
+        &self,
+        rebuild: &Rebuild,
+        meter: &Meter,
+        note: &mut impl AsyncFnMut(Option<&PointId>) -> Result<()>,
+    ) -> Result<()> {
+        let (name, shadow) = (rebuild.source.as_str(), rebuild.shadow.as_str());
+        let there = self.inspect(name).await?;
+        let back = there.as_ref().is_some_and(|there| is_shadow_of(there, name));
+        // An interrupted way back: whole it stays, and a part of it goes.
+        if back && self.came_back(rebuild, meter, note).await? {
+            return self.set_aliases(rebuild.aliases.iter().map(String::as_str), name).await;
+        }
+        let snapshot = match self.list_snapshots(shadow).await?.pop() {
+            Some(snapshot) => snapshot,
+            None => self.create_snapshot(shadow).await?,
+        };
+        if let Some(there) = &there {
+            if !back && there.points > 0 {
+                // The last look before the source goes.
+                let (left, right) = (self.count_points(name).await?, self.count_points(shadow).await?);
+                if left != right {
+                    let found = Compared {
+                        missing: left.saturating_sub(right),
+                        extra: right.saturating_sub(left),
+                        ..Compared::default()
+                    };
+                    return Err(self.written_meanwhile(rebuild, found));
+                }
+            }
+            note(None).await?;
+            self.delete_collection(name).await?;
+        }
+        note(None).await?;
+        let restored = self.restore_snapshot(shadow, &snapshot, name, meter).await;
+        let whole = match &restored {
+            Ok(()) => self.came_back(rebuild, meter, note).await?,
+            Err(_) => false,
+        };
+        if !whole {
+            if let Err(error) = restored {
+                tracing::warn!("{}; copying the points back instead", error.found);
+            }
+            if self.inspect(name).await?.is_some() {
+                note(None).await?;
+                self.delete_collection(name).await?;
+            }
+            self.fillable_copy(rebuild, name, BACK).await?;
+            let route = Route { verbatim: true, ..self.route(rebuild, shadow, name).await? };
+            self.copy(route, None, meter, note).await?;
+            let found = self.compare_points(route, true, meter, note).await?;
+            if !found.is_equal() && !self.compare_points(route, false, meter, note).await?.is_equal() {
+                return Err(self.written_meanwhile(rebuild, found));
+            }
+            self.counted_equal(rebuild, shadow, name, found.points).await?;
+        }
+        self.set_aliases(rebuild.aliases.iter().map(String::as_str), name).await
+    }
+
+    /// Is everything of the shadow under the source's own name?
+    async fn came_back(
+        &self,
+        rebuild: &Rebuild,
+        meter: &Meter,
+        note: &mut impl AsyncFnMut(Option<&PointId>) -> Result<()>,
+    ) -> Result<bool> {
+        let (name, shadow) = (rebuild.source.as_str(), rebuild.shadow.as_str());
+        let route = Route { verbatim: true, ..self.route(rebuild, shadow, name).await? };
+        let found = self.compare_points(route, false, meter, note).await?;
+        Ok(found.is_equal() && self.count_points(name).await? == found.points)
+    }
+
+    async fn counted_equal(&self, rebuild: &Rebuild, from: &str, to: &str, compared: u64) -> Result<()> {
+        let (left, right) = (self.count_points(from).await?, self.count_points(to).await?);
+        match left == right && left == compared {
+            true => Ok(()),
+            false => Err(self.written_meanwhile(
+                rebuild,
+                Compared {
+                    points: compared,
+                    missing: left.saturating_sub(right),
+                    extra: right.saturating_sub(left),
+                    different: 0,
+                },
+            )),
+        }
+    }
+
+    /// Gives a collection all that was left out while it was filled, and proves it.
+    async fn finalize(&self, rebuild: &Rebuild, name: &str) -> Result<()> {
+        let server = self.version().await.map_err(|fault| self.error(fault))?;
+        for step in
+            in_place(name, &self.collection(name).await?, &rebuild.schema, Default::default(), server)?
+        {
+            Box::pin(self.perform(&step)).await?;
+        }
+        let left = compare(&rebuild.schema, &self.collection(name).await?, Default::default(), server);
+        match left.first() {
+            None => Ok(()),
+            Some(change) => Err(Error::new(
+                ExitCode::StepFailed,
+                format!("{name}: the server accepted its settings and did not take {change}"),
+            )),
+        }
+    }
+
+    async fn stamp_as(&self, name: &str, stamp: Stamp) -> Result<()> {
+        Box::pin(self.perform(&Step { collection: name.to_owned(), action: Action::Stamp { stamp } })).await
+    }
+
+    async fn collection(&self, name: &str) -> Result<Observed> {
+        self.inspect(name).await?.ok_or_else(|| {
+            Error::new(ExitCode::StepFailed, format!("collection {name} is gone"))
+                .remedy("find out what deletes collections on this server while tandem runs")
+        })
+    }
+
+    async fn route<'a>(&self, rebuild: &'a Rebuild, from: &'a str, to: &'a str) -> Result<Route<'a>> {
+        let source = self.collection(from).await?;
+        Ok(Route {
+            rebuild,
+            from,
+            to,
+            verbatim: rebuild.is_verbatim(&source.schema),
+            limit: limit(from, &source)?,
+            total: self.count_points(from).await?,
+        })
+    }
+
+    /// Copies from a point on: one scan that reads ahead, writes beside it.
+    async fn copy(
+        &self,
+        route: Route<'_>,
+        mut from: Option<PointId>,
+        meter: &Meter,
+        note: &mut impl AsyncFnMut(Option<&PointId>) -> Result<()>,
+    ) -> Result<()> {
+        meter.begin("copy", Some(route.from), Unit::Points, 0, Some(route.total));
+        let write = |points: Vec<pb::PointStruct>| async move {
+            let count = points.len() as u64;
+            self.write(route.to, vec![upsert(points)]).await.map(|()| count)
+        };
+        let mut writes = FuturesUnordered::new();
+        let (mut noted, mut limit) = (Instant::now(), route.limit);
+        loop {
+            let page = {
+                let all = Selection::All;
+                let mut page = std::pin::pin!(self.scroll_page(route.from, from.as_ref(), limit, &all, &all));
+                loop {
+                    tokio::select! {
+                        page = &mut page => break page?,
+                        Some(written) = writes.next() => meter.add(written?),
+                    }
+                }
+            };
+            fit(&page, &mut limit, route.limit);
+            from = page
+                .next_page_offset
+                .map(|next| id(next).ok_or_else(|| unreadable(route.from)))
+                .transpose()?;
+            let points = match route.verbatim {
+                true => page.result.into_iter().map(written).collect::<Option<Vec<_>>>(),
+                false => {
+                    let read = page.result.into_iter().map(point).collect::<Option<Vec<_>>>();
+                    let read = read.ok_or_else(|| unreadable(route.from))?;
+                    Some(route.rebuild.made(read).await?.into_iter().map(pb_point).collect())
+                }
+            };
+            let points = points.ok_or_else(|| unreadable(route.from))?;
+            while writes.len() >= WRITERS
+                && let Some(written) = writes.next().await
+            {
+                meter.add(written?);
+            }
+            if !points.is_empty() {
+                writes.push(write(points));
+            }
+            let Some(next) = &from else { break };
+            if noted.elapsed() >= NOTE {
+                while let Some(written) = writes.next().await {
+                    meter.add(written?);
+                }
+                note(Some(next)).await?;
+                noted = Instant::now();
+            }
+        }
+        while let Some(written) = writes.next().await {
+            meter.add(written?);
+        }
+        meter.end();
+        Ok(())
+    }
+
+    /// Walks both collections in the order of ids. With `repair`, what differs is brought to what the source has.
+    async fn compare_points(
+        &self,
+        route: Route<'_>,
+        repair: bool,
+        meter: &Meter,
+        note: &mut impl AsyncFnMut(Option<&PointId>) -> Result<()>,
+    ) -> Result<Compared> {
+        meter.begin("verify", Some(route.to), Unit::Points, 0, Some(route.total));
+        let mut wanted = Walk::new(self, route.from, route.limit);
+        let mut actual = Walk::new(self, route.to, limit(route.to, &self.collection(route.to).await?)?);
+        let made = (!route.verbatim).then_some(route.rebuild);
+        let (mut found, mut noted) = (Compared::default(), Instant::now());
+        let (mut put, mut delete) = (Vec::new(), Vec::new());
+        loop {
+            let (a, b) = tokio::join!(wanted.fill(made), actual.fill(None));
+            a?;
+            b?;
+            let order = match (wanted.ahead.front(), actual.ahead.front()) {
+                (None, None) => break,
+                (Some(_), None) => std::cmp::Ordering::Less,
+                (None, Some(_)) => std::cmp::Ordering::Greater,
+                (Some(wanted), Some(actual)) => wanted.id.cmp(&actual.id),
+            };
+            match order {
+                std::cmp::Ordering::Less => {
+                    found.missing += 1;
+                    put.extend(wanted.ahead.pop_front());
+                }
+                std::cmp::Ordering::Greater => {
+                    found.extra += 1;
+                    delete.extend(actual.ahead.pop_front().map(|point| point.id));
+                }
+                std::cmp::Ordering::Equal => {
+                    found.points += 1;
+                    meter.add(1);
+                    if let (Some(wanted), Some(actual)) = (wanted.ahead.pop_front(), actual.ahead.pop_front())
+                        && !equal(route, &wanted, actual)?
+                    {
+                        found.different += 1;
+                        put.push(wanted);
+                    }
+                }
+            }
+            if !repair {
+                put.clear();
+                delete.clear();
+            }
+            if put.len() + delete.len() >= REPAIR {
+                self.mend(route, &mut put, &mut delete).await?;
+            }
+            if noted.elapsed() >= NOTE {
+                note(None).await?;
+                noted = Instant::now();
+            }
+        }
+        self.mend(route, &mut put, &mut delete).await?;
+        meter.end();
+        Ok(found)
+    }
+
+    async fn mend(&self, route: Route<'_>, put: &mut Vec<Walked>, delete: &mut Vec<PointId>) -> Result<()> {
+        let mut operations = Vec::new();
+        if !put.is_empty() {
+            let points = put.drain(..).map(|walked| match walked.point {
+                Side::Read(read) => written(read).ok_or_else(|| unreadable(route.from)),
+                Side::Made(point) => Ok(pb_point(point)),
+            });
+            operations.push(upsert(points.collect::<Result<_>>()?));
+        }
+        if !delete.is_empty() {
+            let ids = delete.drain(..).map(|id| pb_id(&id)).collect();
+            operations.push(pb::PointsUpdateOperation {
+                operation: Some(Operation::DeletePoints(DeletePoints {
+                    points: Some(pb::PointsSelector {
+                        points_selector_one_of: Some(pb::points_selector::PointsSelectorOneOf::Points(
+                            pb::PointsIdsList { ids },
+                        )),
+                    }),
+                    shard_key_selector: None,
+                })),
+            });
+        }
+        match operations.is_empty() {
+            true => Ok(()),
+            false => self.write(route.to, operations).await,
+        }
+    }
+}
+
+fn is_shadow_of(observed: &Observed, name: &str) -> bool {
+    matches!(observed.stamp.as_ref().map(|stamp| &stamp.role), Some(Role::Shadow { source, .. }) if source == name)
+}
+
+/// Halves or doubles the next page by the bytes of this one.
+fn fit(page: &pb::ScrollResponse, limit: &mut u32, most: u32) {
+    let bytes = page.encoded_len();
+    if bytes > BYTES {
+        *limit = (*limit / 2).max(1);
+    } else if bytes < BYTES / 4 {
+        *limit = limit.saturating_mul(2).min(most);
+    }
+}
+
+fn unreadable(collection: &str) -> Error {
+    Error::new(
+        ExitCode::StepFailed,
+        format!("collection {collection} has a point that this tandem cannot read"),
+    )
+    .remedy("use a newer tandem")
+}
+
+fn upsert(points: Vec<pb::PointStruct>) -> pb::PointsUpdateOperation {
+    pb::PointsUpdateOperation {
+        operation: Some(Operation::Upsert(PointStructList { points, ..Default::default() })),
+    }
+}
+
+/// A point on its way from one collection to another.
+struct Walked {
+    id: PointId,
+    point: Side,
+}
+
+enum Side {
+    /// As the server sent it.
+    Read(pb::RetrievedPoint),
+    /// As the shadow is to have it.
+    Made(Point),
+}
+
+/// The points of a collection in the order of their ids, a page ahead.
+struct Walk<'a> {
+    client: &'a Client,
+    collection: &'a str,
+    most: u32,
+    limit: u32,
+    next: Option<PointId>,
+    done: bool,
+    ahead: VecDeque<Walked>,
+}
+
+impl<'a> Walk<'a> {
+    fn new(client: &'a Client, collection: &'a str, limit: u32) -> Self {
+        Self { client, collection, most: limit, limit, next: None, done: false, ahead: VecDeque::new() }
+    }
+
+    async fn fill(&mut self, made: Option<&Rebuild>) -> Result<()> {
+        if !self.ahead.is_empty() || self.done {
+            return Ok(());
+        }
+        let all = Selection::All;
+        let page =
+            self.client.scroll_page(self.collection, self.next.as_ref(), self.limit, &all, &all).await?;
+        fit(&page, &mut self.limit, self.most);
+        self.next = page
+            .next_page_offset
+            .map(|next| id(next).ok_or_else(|| unreadable(self.collection)))
+            .transpose()?;
+        self.done = self.next.is_none();
+        match made {
+            None => {
+                for read in page.result {
+                    let at = read.id.clone().and_then(id).ok_or_else(|| unreadable(self.collection))?;
+                    self.ahead.push_back(Walked { id: at, point: Side::Read(read) });
+                }
+            }
+            Some(rebuild) => {
+                let read = page.result.into_iter().map(point).collect::<Option<Vec<_>>>();
+                let made = rebuild.made(read.ok_or_else(|| unreadable(self.collection))?).await?;
+                self.ahead.extend(
+                    made.into_iter().map(|point| Walked { id: point.id.clone(), point: Side::Made(point) }),
+                );
+            }
+        }
+        Ok(())
+    }
+}
+
+fn equal(route: Route<'_>, wanted: &Walked, actual: Walked) -> Result<bool> {
+    let Side::Read(actual) = actual.point else { return Ok(false) };
+    let read = |read| point(read).ok_or_else(|| unreadable(route.to));
+    match &wanted.point {
+        // What both servers' answers spell alike is equal.
+        Side::Read(wanted) if wanted.payload == actual.payload && wanted.vectors == actual.vectors => {
+            Ok(true)
+        }
+        Side::Read(wanted) => Ok(route.rebuild.equal(&read(wanted.clone())?, &read(actual)?)),
+        Side::Made(wanted) => Ok(route.rebuild.equal(wanted, &read(actual)?)),
+    }
+}
+
+/// What was read as what is written, its payload not even looked at; `None` if a vector has a kind that this protocol
+/// version does not know.
+fn written(read: pb::RetrievedPoint) -> Option<pb::PointStruct> {
+    let payload = read.payload;
+    let bare = pb::RetrievedPoint { payload: Default::default(), ..read };
+    Some(pb::PointStruct { payload, ..pb_point(point(bare)?) })
+}

@@ -1,0 +1,271 @@
+//! Rebuilds on real servers: every kind of collection that a release left behind reaches the declared schema with every
+//! point, and what cannot is refused with its points untouched.
+
+mod common;
+
+use common::World;
+use local_servers::proxy::{Action, Direction, Proxy};
+use local_servers::{Qdrant, QdrantVersion};
+use serde_json::{Value, json};
+use std::collections::BTreeMap;
+use std::sync::atomic::{AtomicUsize, Ordering::SeqCst};
+use std::sync::{Arc, OnceLock};
+
+/// One version whose declaration is the test's, recorded; Postgres is the same in all of them.
+fn world(version: QdrantVersion, collection: &str) -> World {
+    static RECORDED: OnceLock<World> = OnceLock::new();
+    let recorded = RECORDED.get_or_init(|| {
+        let world = World::empty();
+        world.version("0001_users", "create table users (id bigint primary key);\n", "compatible_from = 1\n");
+        world.record();
+        world
+    });
+    let world = recorded.sibling_on(Qdrant::shared(version).unwrap());
+    let toml = format!(
+        "compatible_from = 1\n[[collection]]\nmatch = \"${{QDRANT_COLLECTION_NAME}}\"\nensure = [\"${{QDRANT_COLLECTION_NAME}}\"]\n{collection}"
+    );
+    world.migrations.write("0001_users.toml", &toml);
+    world.pretend_recorded();
+    world
+}
+
+fn rest(world: &World, method: &str, path: &str, body: &Value) -> Value {
+    let (status, answer) = world.qdrant.rest(method, path, &body.to_string()).unwrap();
+    assert!(status < 300, "{method} {path}: {status} {answer}");
+    serde_json::from_str(&answer).unwrap()
+}
+
+fn create(world: &World, name: &str, body: &Value) {
+    rest(world, "PUT", &format!("/collections/{name}"), body);
+}
+
+fn put(world: &World, name: &str, points: &[Value]) {
+    for points in points.chunks(100) {
+        let path = format!("/collections/{name}/points?wait=true");
+        rest(world, "PUT", &path, &json!({ "points": points }));
+    }
+}
+
+/// All points by id.
+fn points(world: &World, name: &str) -> BTreeMap<String, Value> {
+    let (mut all, mut from) = (BTreeMap::new(), Value::Null);
+    loop {
+        let body = json!({ "limit": 100, "with_payload": true, "with_vector": true, "offset": from });
+        let page = rest(world, "POST", &format!("/collections/{name}/points/scroll"), &body)["result"].take();
+        for point in page["points"].as_array().unwrap() {
+            all.insert(point["id"].to_string(), point.clone());
+        }
+        from = page["next_page_offset"].clone();
+        if from.is_null() {
+            return all;
+        }
+    }
+}
+
+fn info(world: &World, name: &str) -> Value {
+    rest(world, "GET", &format!("/collections/{name}"), &Value::Null)["result"].take()
+}
+
+/// The real names that belong to a test.
+fn names(world: &World) -> Vec<String> {
+    let all = rest(world, "GET", "/collections", &Value::Null);
+    let all = all["result"]["collections"].as_array().unwrap().iter();
+    let mut own: Vec<String> = all
+        .map(|c| c["name"].as_str().unwrap().to_owned())
+        .filter(|name| name.contains(&world.collection))
+        .collect();
+    own.sort();
+    own
+}
+
+fn both(test: impl Fn(QdrantVersion)) {
+    QdrantVersion::ALL.into_iter().for_each(test);
+}
+
+const NAMED: &str = "vectors.content = { size = 4, distance = 'Cosine' }\nvectors.emotion = { size = 3, distance = 'Dot' }\n\
+                     payload_indexes = { user_id = 'keyword', at = 'float' }\n";
+
+const FROM_UNNAMED: &str = "[[fill]]\nvector = 'content'\nfrom = { vector = '' }\n";
+
+#[test]
+fn one_unnamed_vector_becomes_a_named_one_under_the_same_name() {
+    both(|version| {
+        let world = world(version, &format!("{NAMED}{FROM_UNNAMED}"));
+        let name = world.collection.clone();
+        create(&world, &name, &json!({ "vectors": { "size": 4, "distance": "Cosine" } }));
+        let ids = (0..300).map(|n| json!({ "id": n, "vector": [n + 1, 1, 2, 3], "payload": { "user_id": format!("u{n}"), "n": n } }));
+        put(&world, &name, &ids.collect::<Vec<_>>());
+        let before = points(&world, &name);
+        world.start(&["true"]).expect(0);
+        let after = points(&world, &name);
+        assert_eq!(after.len(), 300);
+        for (id, point) in &before {
+            assert_eq!(after[id]["payload"], point["payload"]);
+            assert_eq!(after[id]["vector"], json!({ "content": point["vector"] }));
+        }
+        let found = info(&world, &name);
+        assert_eq!(found["config"]["params"]["vectors"]["content"]["size"], 4);
+        assert_eq!(found["config"]["params"]["vectors"]["emotion"]["distance"], "Dot");
+        assert_eq!(found["payload_schema"]["at"]["data_type"], "float");
+        assert_eq!(found["config"]["metadata"]["tandem"]["role"], "live");
+        // The verified copy is kept by its exact name, and goes on request only.
+        let kept = format!("_tandem_shadow_{name}_1");
+        assert_eq!(names(&world), [kept.clone(), name.clone()]);
+        world.start(&["true"]).expect(0);
+        world.output(["retained", "drop", &kept]).expect(0);
+        assert_eq!(names(&world), [name]);
+        world.start(&["true"]).expect(0);
+    });
+}
+
+#[test]
+fn a_name_that_is_an_alias_is_led_to_the_rebuilt_collection_in_one_call() {
+    both(|version| {
+        let world = world(version, NAMED);
+        let (alias, old) = (world.collection.clone(), format!("{}_7d", world.collection));
+        create(&world, &old, &json!({ "vectors": { "content": { "size": 4, "distance": "Cosine" } } }));
+        let other = format!("{alias}_other");
+        let lead = |alias: &str| json!({ "create_alias": { "collection_name": old, "alias_name": alias } });
+        rest(&world, "POST", "/collections/aliases", &json!({ "actions": [lead(&alias), lead(&other)] }));
+        put(
+            &world,
+            &old,
+            &[json!({ "id": 7, "vector": { "content": [1, 2, 3, 4] }, "payload": { "user_id": "a" } })],
+        );
+        let before = points(&world, &old);
+        world.start(&["true"]).expect(0);
+        assert_eq!(points(&world, &alias), before);
+        assert_eq!(points(&world, &other), before);
+        assert_eq!(points(&world, &old), before, "what it replaced is as it was");
+        assert!(info(&world, &alias)["config"]["params"]["vectors"]["emotion"].is_object());
+        assert_eq!(names(&world), [format!("_tandem_shadow_{old}_1"), old.clone()]);
+        world.start(&["true"]).expect(0);
+        world.output(["rollback", &alias]).expect(0);
+        assert!(info(&world, &alias)["config"]["params"]["vectors"]["emotion"].is_null());
+    });
+}
+
+#[test]
+fn a_distance_a_datatype_a_list_and_the_write_ahead_log_are_changed_by_a_copy() {
+    both(|version| {
+        let declared = "vectors.a = { size = 3, distance = 'Cosine' }\nvectors.b = { size = 2, distance = 'Dot', datatype = 'float16' }\n\
+                        vectors.c = { size = 2, distance = 'Dot', multivector_config = { comparator = 'max_sim' } }\nwal_config = { wal_capacity_mb = 8 }\n";
+        let world = world(version, declared);
+        let name = world.collection.clone();
+        let vectors = json!({
+            "a": { "size": 3, "distance": "Euclid" },
+            "b": { "size": 2, "distance": "Dot" },
+            "c": { "size": 2, "distance": "Dot" },
+            "own": { "size": 1, "distance": "Manhattan" },
+        });
+        create(&world, &name, &json!({ "vectors": vectors, "sparse_vectors": { "words": {} } }));
+        let all: Vec<Value> = (0..40)
+            .map(|n| {
+                let mut vector = json!({ "a": [n, 4, 3], "b": [0.1 * f64::from(n), -7.25], "own": [n] });
+                if n % 2 == 0 {
+                    vector["c"] = json!([n, 1]);
+                    vector["words"] = json!({ "indices": [9, n + 10], "values": [0.5, 1.5] });
+                }
+                json!({ "id": n, "vector": vector, "payload": { "deep": { "ü": [n, null, { "lat": 1.5, "lon": -2.0 }] } } })
+            })
+            .collect();
+        put(&world, &name, &all);
+        let before = points(&world, &name);
+        world.start(&["true"]).expect(0);
+        let after = points(&world, &name);
+        assert_eq!(before.len(), after.len());
+        let number = |value: &Value| value.as_f64().unwrap();
+        for (id, old) in &before {
+            let new = &after[id];
+            assert_eq!(new["payload"], old["payload"]);
+            let (old, new) = (&old["vector"], &new["vector"]);
+            assert_eq!(new["own"], old["own"]);
+            assert_eq!(new["words"], old["words"]);
+            let row = old["a"].as_array().unwrap();
+            let norm = row.iter().map(|x| number(x).powi(2)).sum::<f64>().sqrt();
+            for (old, new) in row.iter().zip(new["a"].as_array().unwrap()) {
+                assert!((number(old) / norm - number(new)).abs() < 1e-6);
+            }
+            for (old, new) in old["b"].as_array().unwrap().iter().zip(new["b"].as_array().unwrap()) {
+                assert!((number(old) - number(new)).abs() <= 1e-3 * number(old).abs(), "{old} {new}");
+            }
+            let list = if old["c"].is_null() { Value::Null } else { json!([old["c"]]) };
+            assert_eq!(new["c"], list);
+        }
+        assert_eq!(info(&world, &name)["config"]["wal_config"]["wal_capacity_mb"], 8);
+    });
+}
+
+#[test]
+fn a_vector_that_no_rule_takes_along_is_refused_and_its_points_stay() {
+    let world = world(QdrantVersion::default(), NAMED);
+    let name = world.collection.clone();
+    create(&world, &name, &json!({ "vectors": { "size": 4, "distance": "Cosine" } }));
+    put(&world, &name, &[json!({ "id": 1, "vector": [1, 2, 3, 4] })]);
+    let before = points(&world, &name);
+    world.start(&["true"]).expect(76).says(&["one unnamed vector", "[[fill]]", &name]);
+    assert_eq!(points(&world, &name), before);
+    assert_eq!(names(&world), [name]);
+}
+
+#[test]
+fn a_collection_that_an_application_made_empty_is_rebuilt_too() {
+    let world = world(QdrantVersion::default(), NAMED);
+    create(&world, &world.collection, &json!({ "vectors": { "size": 9, "distance": "Dot" } }));
+    world.start(&["true"]).expect(0);
+    assert_eq!(info(&world, &world.collection)["config"]["params"]["vectors"]["content"]["size"], 4);
+}
+
+#[test]
+fn an_absent_collection_whose_copy_is_another_ledgers_is_never_created_empty() {
+    let world = world(QdrantVersion::default(), NAMED);
+    let copy = format!("_tandem_shadow_{}_1", world.collection);
+    let stamp = json!({ "tandem": { "lineage": "b6f8a0aa-0000-4000-8000-000000000000", "timeline": "demo", "version": 1, "epoch": 3,
+        "role": { "shadow": { "source": world.collection, "phase": "verified" } } } });
+    create(
+        &world,
+        &copy,
+        &json!({ "vectors": { "content": { "size": 4, "distance": "Cosine" } }, "metadata": stamp }),
+    );
+    world.start(&["true"]).expect(76).says(&[&copy, "absent", "verified"]);
+    assert_eq!(names(&world), [copy]);
+}
+
+#[test]
+fn a_writer_during_the_copy_is_detected_and_the_source_stays() {
+    both(|version| {
+        let world = world(version, NAMED);
+        let name = world.collection.clone();
+        create(&world, &name, &json!({ "vectors": { "content": { "size": 4, "distance": "Cosine" } } }));
+        let all: Vec<Value> =
+            (0..600).map(|n| json!({ "id": n, "vector": { "content": [n + 1, 2, 3, 4] } })).collect();
+        put(&world, &name, &all);
+        let proxy = Proxy::start((world.qdrant.host(), world.qdrant.grpc_port())).unwrap();
+        let (server, source) = (world.qdrant.clone(), name.clone());
+        let written = Arc::new(AtomicUsize::new(0));
+        let count = written.clone();
+        proxy.on_chunk(move |chunk| {
+            // An answer of this size is a page of points.
+            if chunk.direction == Direction::ToClient && chunk.bytes.len() > 4000 {
+                let id = count.fetch_add(1, SeqCst);
+                let body = json!({ "points": [{ "id": id, "vector": { "content": [0, 0, 0, id + 1] }, "payload": { "new": id } }] });
+                server.rest("PUT", &format!("/collections/{source}/points?wait=true"), &body.to_string()).unwrap();
+            }
+            Action::Forward
+        });
+        let mut command = world.tandem(["run", "--", "true"]);
+        command.env("QDRANT_URL", proxy.url(&world.qdrant.grpc_url()));
+        let output = command.output().unwrap();
+        assert!(written.load(SeqCst) > 0);
+        assert_eq!(output.status.code(), Some(76), "{}", common::text(&output));
+        assert!(
+            common::text(&output).contains("was written to while it was copied"),
+            "{}",
+            common::text(&output)
+        );
+        let before = points(&world, &name);
+        assert_eq!(before.len(), 600);
+        world.start(&["true"]).expect(0);
+        assert_eq!(points(&world, &name), before);
+    });
+}
