@@ -165,7 +165,7 @@ async fn commit_postgres(
         let closing = format!("{}{}", mirror(at), if last.is_none() { committed.as_str() } else { "" });
         stamp(stores, subject, expected, &inspection, &plan, &mut opening, &closing).await?;
     }
-    let context = Context { settings: &timeline.settings, store, exclude: subject.exclude };
+    let context = Context { settings: &timeline.settings, store, exclude: subject.exclude, held: &held };
     let proven = plan.repair.last().map(|(at, _)| *at).or(plan.stamp.last().copied());
     // The actual catalog as it was last read, and what versions have changed since.
     let mut actual = inspection.catalog.clone();
@@ -196,7 +196,6 @@ async fn commit_postgres(
     let mut since = Vec::new();
     for version in plan.apply.iter().filter_map(|number| timeline.version(*number)) {
         let is_last = Some(version.number) == last;
-        held.check(&mut stores.session).await?;
         let begun = Instant::now();
         let effects = expected.effects.get(&version.number);
         let archive = archive::statements(store, version, &catalog, effects);

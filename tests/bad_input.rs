@@ -274,6 +274,14 @@ fn a_recording_of_sql_that_fails_names_the_place_and_leaves_no_scratch_database(
 }
 
 #[test]
+fn a_file_that_gives_the_lock_away_is_rolled_back() {
+    let world = started();
+    world.version("0003_later", &format!("{NOTE}select pg_advisory_unlock_all();\n"), "");
+    world.record();
+    refused(&world, 69, &["the lock of timeline demo was lost", "start again"]);
+}
+
+#[test]
 fn statements_that_end_the_transaction_or_outlive_it() {
     let rows: [(&str, i32, &[&str]); 7] = [
         (

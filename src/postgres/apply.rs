@@ -2,7 +2,10 @@
 
 use super::guard;
 use super::introspect::{self, Exclude};
-use super::session::{Failure, Session, cell, contract_assertion, identifier, literal, set_search_path};
+use super::lock::Held;
+use super::session::{
+    CONTRACT_BROKEN, Failure, Session, cell, contract_assertion, identifier, literal, set_search_path,
+};
 use super::store::{Entry, Store};
 use crate::catalog::{self, Catalog, Effects, Kind, Optional};
 use crate::error::{Error, ExitCode, Result};
@@ -24,6 +27,8 @@ pub struct Context<'a> {
     pub settings: &'a Settings,
     pub store: &'a Store,
     pub exclude: &'a Exclude<'a>,
+    /// The timeline's lock: nothing is committed without it.
+    pub held: &'a Held,
 }
 
 /// One version to apply.
@@ -216,7 +221,7 @@ async fn in_transaction(
     begin.push_str(&watch);
     let up = version.up.as_ref().map_or("", |file| &file.text);
     let data = version.data.as_deref().unwrap_or("");
-    let assertion = contract_assertion(&context.settings.schemas);
+    let assertion = contract_assertion(&context.settings.schemas, Some(&context.held.absence()));
     // A line break ends a comment on the last line of the file.
     let body = format!("{begin}{up}\n;{data}\n;{watched}{restore}{assertion};");
     let result = match step.expected {
@@ -227,7 +232,12 @@ async fn in_transaction(
         _ => session.batch(body).await.map(drop),
     };
     if let Err(failure) = result {
-        return Err(failed(session, version, &begin, failure).await);
+        let broken = failure.code.as_deref() == Some(CONTRACT_BROKEN);
+        let stop = failed(session, version, &begin, failure).await;
+        if broken {
+            context.held.check(session).await?;
+        }
+        return Err(stop);
     }
     if step.expected.is_none() && version.proof.is_none() {
         return Ok(None);
@@ -256,6 +266,7 @@ async fn without_transaction(
     unforced: &Unforced,
 ) -> std::result::Result<Option<Catalog>, Stop> {
     let version = step.version;
+    context.held.check(session).await?;
     if !(step.opening.is_empty() && step.archive.is_empty())
         && let Err(failure) = session.batch(format!("begin;{}{}commit", step.opening, step.archive)).await
     {
@@ -425,7 +436,7 @@ pub async fn run_statements(session: &mut Session, settings: &Settings, version:
         "{begin}{}\n;{}\n;{};commit",
         up.map_or("", |file| &file.text),
         version.data.as_deref().unwrap_or(""),
-        contract_assertion(&settings.schemas)
+        contract_assertion(&settings.schemas, None)
     );
     match session.batch(body).await {
         Ok(_) => Ok(()),

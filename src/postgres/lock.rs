@@ -48,6 +48,8 @@ impl Key {
 #[derive(Debug)]
 pub struct Held {
     key: Key,
+    /// The server process that holds it.
+    pid: i32,
 }
 
 /// Polls until the lock is held. The time without progress in the holder's journal is bounded by `patience`.
@@ -62,11 +64,11 @@ pub async fn acquire(
     let mut progress = None;
     loop {
         // Before it is taken: a pool's server process would keep it when this run is refused.
-        session.assert_unpooled().await?;
+        let pid = session.assert_unpooled().await?;
         let sql = format!("select pg_catalog.pg_try_advisory_lock({CLASS}, {})", key.hash());
         let rows = session.run("taking the lock", sql).await?;
         if cell(&rows, 0, 0)? {
-            let held = Held { key };
+            let held = Held { key, pid };
             held.check(session).await?;
             return Ok(held);
         }
@@ -101,13 +103,7 @@ impl Held {
     /// Fails unless this very session still holds the lock. A proxy that pools transactions is found here: another
     /// server process answers.
     pub async fn check(&self, session: &mut Session) -> Result<()> {
-        let sql = format!(
-            "select pg_catalog.pg_backend_pid(), exists(select 1 from pg_catalog.pg_locks l join pg_catalog.pg_database d \
-             on d.oid = l.database where l.locktype = 'advisory' and l.classid::bigint = {CLASS} \
-             and l.objid::bigint = {} and l.objsubid = 2 and l.pid = pg_catalog.pg_backend_pid() \
-             and d.datname = pg_catalog.current_database() and l.granted)",
-            u32::from_ne_bytes(self.key.hash().to_ne_bytes())
-        );
+        let sql = format!("select pg_catalog.pg_backend_pid(), not {}", self.absence());
         let rows = session.run("checking the lock", sql).await?;
         session.assert_backend(cell(&rows, 0, 0)?)?;
         if !cell::<bool>(&rows, 0, 1)? {
@@ -115,6 +111,18 @@ impl Held {
                 .remedy("start again: what was done is in the ledger and the journal"));
         }
         Ok(())
+    }
+
+    /// A condition in SQL: the session that it is evaluated in does not hold the lock.
+    pub fn absence(&self) -> String {
+        // Of one server process, all locks are of one database.
+        format!(
+            "(pg_catalog.pg_backend_pid() <> {pid} or not exists(select 1 from pg_catalog.pg_locks l \
+             where l.pid = {pid} and l.locktype = 'advisory' and l.classid = '{CLASS}' and l.objid = '{}' \
+             and l.objsubid = 2 and l.granted))",
+            u32::from_ne_bytes(self.key.hash().to_ne_bytes()),
+            pid = self.pid,
+        )
     }
 
     /// Gives the lock back.

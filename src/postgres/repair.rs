@@ -136,7 +136,7 @@ async fn run(
         "{begin}{}\n;{}\n;{watched}set constraints all immediate;{};",
         version.up.as_ref().map_or("", |up| &up.text),
         version.data.as_deref().unwrap_or(""),
-        contract_assertion(&context.settings.schemas),
+        contract_assertion(&context.settings.schemas, Some(&context.held.absence())),
     );
     match session.batch(body).await {
         Ok(_) => Ok(()),
@@ -154,7 +154,7 @@ async fn seed(
     let begin = set_search_path(&context.settings.schemas);
     let body = format!(
         "{begin}{data}\n;set constraints all immediate;{};",
-        contract_assertion(&context.settings.schemas)
+        contract_assertion(&context.settings.schemas, Some(&context.held.absence()))
     );
     match session.batch(body).await {
         Ok(_) => Ok(()),

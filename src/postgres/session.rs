@@ -202,10 +202,11 @@ impl Session {
         cell(&rows, 0, 0)
     }
 
-    /// Fails if another server process answers than the one that the session was set up in.
-    pub async fn assert_unpooled(&mut self) -> Result<()> {
+    /// Fails if another server process answers than the one that the session was set up in; returns its id.
+    pub async fn assert_unpooled(&mut self) -> Result<i32> {
         let pid = self.pid().await?;
-        self.assert_backend(pid)
+        self.assert_backend(pid)?;
+        Ok(pid)
     }
 
     /// The same for a process id that an answer brought along.
@@ -231,8 +232,12 @@ impl Session {
     }
 }
 
-/// The assertion that ends a version's statements: the settings that later effects rely on are as they were set.
-pub fn contract_assertion(schemas: &[String]) -> String {
+/// SQLSTATE of a failed [`contract_assertion`].
+pub const CONTRACT_BROKEN: &str = "TD001";
+
+/// The assertion that ends a version's statements: the settings that later effects rely on are as they were set, and
+/// `absence`, the condition that the run's lock is gone, is false.
+pub fn contract_assertion(schemas: &[String], absence: Option<&str>) -> String {
     let kept = [
         ("synchronous_commit", "on".to_owned()),
         ("row_security", "off".into()),
@@ -244,14 +249,14 @@ pub fn contract_assertion(schemas: &[String]) -> String {
         (*name, format!("pg_catalog.current_setting({}) <> {}", literal(name), literal(value)))
     });
     let changed: Vec<_> = changed.chain([("role", "current_user <> session_user".to_owned())]).collect();
-    let any: Vec<&str> = changed.iter().map(|(_, condition)| condition.as_str()).collect();
+    let any: Vec<&str> = changed.iter().map(|(_, condition)| condition.as_str()).chain(absence).collect();
     let named: Vec<String> = changed
         .iter()
         .map(|(name, condition)| format!("case when {condition} then {} end", literal(name)))
         .collect();
     // One expression: plpgsql plans each IF of its own anew for every version.
     format!(
-        "do $tandem$ begin if {} then raise exception using errcode = 'TD001', \
+        "do $tandem$ begin if {} then raise exception using errcode = '{CONTRACT_BROKEN}', \
          message = 'the file left ' || pg_catalog.concat_ws(', ', {}) || ' changed for later steps', \
          hint = 'remove the SET, or undo it at the end of the file'; end if; end $tandem$",
         any.join(" or "),
