@@ -95,7 +95,7 @@ pub enum Command {
         #[arg(long)]
         json: bool,
     },
-    /// Show what versions dropped, converted, updated or deleted: the rows as they were
+    /// Show or remove what versions dropped, converted, updated or deleted: the rows as they were
     Archive {
         #[command(subcommand)]
         action: ArchiveAction,
@@ -168,7 +168,7 @@ pub enum Command {
     Version,
 }
 
-/// What to look at in the archive. No start removes anything from it.
+/// What to do with the archive. No start removes anything from it.
 #[derive(Debug, Clone, PartialEq, Eq, Subcommand)]
 pub enum ArchiveAction {
     /// List what is kept, by version and table, with counts and sizes
@@ -184,6 +184,20 @@ pub enum ArchiveAction {
         /// At most so many
         #[arg(long, value_name = "N", default_value_t = 100)]
         limit: u32,
+        /// Print JSON
+        #[arg(long)]
+        json: bool,
+    },
+    /// Remove rows for good: those that one version kept of one table
+    Drop {
+        /// As `tandem archive list` shows it, with its schema
+        table: String,
+        /// The version that kept them
+        #[arg(long, value_name = "NUMBER")]
+        version: i64,
+        /// How many they are; nothing is removed if they are not exactly as many
+        #[arg(long, value_name = "N")]
+        rows: i64,
         /// Print JSON
         #[arg(long)]
         json: bool,

@@ -194,7 +194,8 @@ async fn show_history(settings: &Settings, interruptible: &Interruptible, json: 
 }
 
 async fn archive(settings: &Settings, interruptible: &Interruptible, action: ArchiveAction) -> Result<()> {
-    let store = Store::new(&load(settings)?.settings);
+    let timeline = load(settings)?.settings;
+    let store = Store::new(&timeline);
     let mut session = session(settings, interruptible).await?;
     match action {
         ArchiveAction::List { json } => {
@@ -204,6 +205,15 @@ async fn archive(settings: &Settings, interruptible: &Interruptible, action: Arc
         ArchiveAction::Show { table, limit, json } => {
             let rows = history::rows(&mut session, &store, &table, limit).await?;
             answer(json, &rows, || history::rows_text(&rows))
+        }
+        ArchiveAction::Drop { table, version, rows, json } => {
+            let key = Key::Timeline(timeline.application.clone());
+            let held = lock::acquire(&mut session, &store, key, settings.lock_timeout).await?;
+            let lock_timeout = DDL_LOCK_TIMEOUT.as_millis().try_into().unwrap_or(u64::MAX);
+            session.establish_contract(&timeline.schemas, lock_timeout).await?;
+            let removed = history::remove(&mut session, &store, &table, version, rows).await?;
+            held.release(&mut session).await?;
+            answer(json, &removed, || removed.text())
         }
     }
 }

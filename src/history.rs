@@ -1,7 +1,7 @@
-//! What the ledger and the archive keep, for people and machines. Only reads.
+//! What the ledger and the archive keep, for people and machines. Only [`remove`] writes.
 
-use crate::error::Result;
-use crate::postgres::session::{Session, begin_read_only, cell};
+use crate::error::{Error, ExitCode, Result};
+use crate::postgres::session::{Session, begin_read_only, cell, literal};
 use crate::postgres::store::Store;
 use crate::progress::bytes;
 use crate::timeline::Number;
@@ -149,7 +149,7 @@ pub struct Row {
 /// The archived rows of a table, the oldest first. `table` may leave the schema out; at most `limit` rows.
 pub async fn rows(session: &mut Session, store: &Store, table: &str, limit: u32) -> Result<Vec<Row>> {
     let (schema, key) = store.place();
-    let table = crate::postgres::session::literal(table);
+    let table = literal(table);
     let sql = format!(
         "select id, version, relation, why, row::text from {schema}.archive where timeline = {key} \
          and (relation = {table} or pg_catalog.right(relation, pg_catalog.length({table}) + 1) = '.' || {table}) \
@@ -175,6 +175,62 @@ pub fn rows_text(rows: &[Row]) -> String {
         [] => "The archive has no row of this table; tandem archive list shows what it has\n".into(),
         rows => rows.iter().map(line).collect(),
     }
+}
+
+/// What was removed from the archive: `tandem archive drop --json`.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct Removed {
+    pub version: Number,
+    pub table: String,
+    pub rows: i64,
+}
+
+impl Removed {
+    /// For people.
+    pub fn text(&self) -> String {
+        let rows = crate::run::count(usize::try_from(self.rows).unwrap_or(usize::MAX), "row");
+        format!("Removed {rows} of {} that version {} kept\n", self.table, self.version)
+    }
+}
+
+/// Removes for good what one version kept of one table, in one transaction, under the timeline's lock.
+///
+/// # Errors
+/// 76 unless the archive has exactly `rows` of them and at least one, and then nothing is removed; 77 without the right to
+/// delete.
+pub async fn remove(
+    session: &mut Session,
+    store: &Store,
+    table: &str,
+    version: Number,
+    rows: i64,
+) -> Result<Removed> {
+    let (schema, key) = store.place();
+    let found: i64 = match store.tables_exist(session).await? {
+        true => {
+            let sql = format!(
+                "begin; with gone as (delete from {schema}.archive where timeline = {key} and version = {version} \
+                 and relation = {} returning 1) select pg_catalog.count(*) from gone",
+                literal(table)
+            );
+            match session.batch(sql).await {
+                Ok(gone) => cell(&gone, 0, 0)?,
+                Err(failure) => return Err(store.unwritable(session, failure).await),
+            }
+        }
+        false => 0,
+    };
+    if found == 0 || found != rows {
+        session.rollback().await?;
+        return Err(Error::new(
+            ExitCode::Refused,
+            format!("version {version} kept {found} rows of {table}; nothing was removed"),
+        )
+        .expected(format!("{rows} rows, as the command says, and not none"))
+        .remedy("tandem archive list names tables, versions and counts as this command wants them"));
+    }
+    session.run("removing archived rows", "commit").await?;
+    Ok(Removed { version, table: table.to_owned(), rows })
 }
 
 /// Reads in a transaction that cannot write; nothing where there is no ledger.

@@ -127,3 +127,44 @@ fn the_archive_lists_and_shows_what_a_version_took_away() {
     assert!(none.contains("no row"), "{none}");
     assert_eq!(world.query("select count(*)::text || max(xmin::text) from tandem.archive"), before);
 }
+
+#[test]
+fn the_archive_loses_exactly_what_the_command_names_or_nothing() {
+    let world = World::empty();
+    let drop = |table: &str, version: &str, rows: &str| {
+        world.output(["archive", "drop", table, "--version", version, "--rows", rows])
+    };
+    world.version(
+        "0001_tables",
+        "create table a (id int primary key, x int, y int);\ncreate table b (id int primary key);\n",
+        "",
+    );
+    world.version("0002_less", "alter table a drop column x;\ndrop table b;\n", "");
+    world.version("0003_least", "alter table a drop column y;\n", "");
+    world.record();
+    drop("public.a", "2", "1").expect(76).says(&["kept 0 rows"]);
+    world.output(["upgrade", "1"]).expect(0);
+    world.db.execute("insert into a values (1, 1, 1), (2, 2, 2); insert into b values (1)");
+    world.output(["upgrade"]).expect(0);
+    let left = || {
+        world.query(
+            "select coalesce(string_agg(version || relation, ' ' order by version, relation, id), '') from tandem.archive",
+        )
+    };
+    let all = left();
+    assert_eq!(all, "2public.a 2public.a 2public.b 3public.a 3public.a");
+    for (table, version, rows) in [
+        ("public.a", "2", "1"),
+        ("public.a", "2", "3"),
+        ("a", "2", "2"),
+        ("public.a", "1", "0"),
+        ("public.b", "3", "1"),
+    ] {
+        drop(table, version, rows).expect(76).says(&["nothing was removed"]);
+        assert_eq!(left(), all);
+    }
+    let said = drop("public.a", "2", "2").expect(0).stdout;
+    assert!(said.contains("Removed 2 rows of public.a that version 2 kept"), "{said}");
+    assert_eq!(left(), "2public.b 3public.a 3public.a");
+    world.output(["verify"]).expect(0);
+}
