@@ -4,10 +4,10 @@
 mod common;
 
 use common::World;
+use common::points::{create, info, names, points, put, rest};
 use local_servers::proxy::{Action, Direction, Proxy};
 use local_servers::{Qdrant, QdrantVersion};
 use serde_json::{Value, json};
-use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicUsize, Ordering::SeqCst};
 use std::sync::{Arc, OnceLock};
 
@@ -27,55 +27,6 @@ fn world(version: QdrantVersion, collection: &str) -> World {
     world.migrations.write("0001_users.toml", &toml);
     world.pretend_recorded();
     world
-}
-
-fn rest(world: &World, method: &str, path: &str, body: &Value) -> Value {
-    let (status, answer) = world.qdrant.rest(method, path, &body.to_string()).unwrap();
-    assert!(status < 300, "{method} {path}: {status} {answer}");
-    serde_json::from_str(&answer).unwrap()
-}
-
-fn create(world: &World, name: &str, body: &Value) {
-    rest(world, "PUT", &format!("/collections/{name}"), body);
-}
-
-fn put(world: &World, name: &str, points: &[Value]) {
-    for points in points.chunks(100) {
-        let path = format!("/collections/{name}/points?wait=true");
-        rest(world, "PUT", &path, &json!({ "points": points }));
-    }
-}
-
-/// All points by id.
-fn points(world: &World, name: &str) -> BTreeMap<String, Value> {
-    let (mut all, mut from) = (BTreeMap::new(), Value::Null);
-    loop {
-        let body = json!({ "limit": 100, "with_payload": true, "with_vector": true, "offset": from });
-        let page = rest(world, "POST", &format!("/collections/{name}/points/scroll"), &body)["result"].take();
-        for point in page["points"].as_array().unwrap() {
-            all.insert(point["id"].to_string(), point.clone());
-        }
-        from = page["next_page_offset"].clone();
-        if from.is_null() {
-            return all;
-        }
-    }
-}
-
-fn info(world: &World, name: &str) -> Value {
-    rest(world, "GET", &format!("/collections/{name}"), &Value::Null)["result"].take()
-}
-
-/// The real names that belong to a test.
-fn names(world: &World) -> Vec<String> {
-    let all = rest(world, "GET", "/collections", &Value::Null);
-    let all = all["result"]["collections"].as_array().unwrap().iter();
-    let mut own: Vec<String> = all
-        .map(|c| c["name"].as_str().unwrap().to_owned())
-        .filter(|name| name.contains(&world.collection))
-        .collect();
-    own.sort();
-    own
 }
 
 fn both(test: impl Fn(QdrantVersion)) {

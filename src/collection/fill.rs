@@ -1,7 +1,7 @@
 //! What `[[fill]]` makes of a point: new vectors from what the point has, and payload set, renamed, removed or
 //! defaulted. During the copy of a rebuild and in place it is the same transform.
 
-use super::{Observed, Point, PointId, Schema, Vector};
+use super::{Observed, Point, PointId, Schema, UNNAMED, Vector};
 use crate::error::{Error, ExitCode, Result};
 use crate::timeline::{CollectionDeclaration, Fill, FillSource, FillWhat, Number, Timeline};
 use serde::{Deserialize, Serialize};
@@ -196,7 +196,8 @@ pub fn due(timeline: &Timeline, declaration: &CollectionDeclaration, from: Numbe
     due
 }
 
-/// Without the fills that can make nothing: the collection has their vector, and not the one they make it of.
+/// Without the fills that can make nothing: the collection has their vector, and not the one they make it of; or they
+/// give a name to one unnamed vector, and the collection has none.
 pub fn effective(mut due: Vec<Due>, observed: &Observed) -> Vec<Due> {
     let has = |name: &String| {
         observed.schema.vectors.contains_key(name) || observed.schema.sparse_vectors.contains_key(name)
@@ -209,6 +210,7 @@ pub fn effective(mut due: Vec<Due>, observed: &Observed) -> Vec<Due> {
         })
         .collect();
     due.retain(|one| match &one.fill.what {
+        FillWhat::Vector { from: FillSource::Vector(from), .. } if from == UNNAMED => has(from),
         FillWhat::Vector { name, from: FillSource::Vector(from) } => {
             !has(name) || has(from) || made.contains(from)
         }

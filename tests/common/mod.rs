@@ -3,6 +3,8 @@
 
 #![allow(dead_code, reason = "each test binary uses its own part")]
 
+pub mod points;
+
 use local_servers::{Database, Qdrant, unique_name};
 use std::ffi::OsStr;
 use std::path::{Path, PathBuf};
@@ -85,6 +87,13 @@ impl World {
     /// The same on a given database.
     pub fn whisperengine_on(db: Database) -> Self {
         let world = Self::on(db, local_servers::qdrant());
+        copy(&Path::new(env!("CARGO_MANIFEST_DIR")).join("migrations"), world.migrations.path());
+        world
+    }
+
+    /// The same on a given Qdrant.
+    pub fn whisperengine_beside(qdrant: Qdrant) -> Self {
+        let world = Self::on(local_servers::postgres().create_database("world"), qdrant);
         copy(&Path::new(env!("CARGO_MANIFEST_DIR")).join("migrations"), world.migrations.path());
         world
     }
