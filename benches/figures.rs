@@ -26,7 +26,7 @@ fn main() {
     let wanted: Vec<String> = std::env::args().skip(1).filter(|a| !a.starts_with('-')).collect();
     let mut report = String::new();
     type Group = fn(&mut String);
-    let groups: [(&str, Group); 10] = [
+    let groups: [(&str, Group); 8] = [
         ("size", size),
         ("head", head),
         ("head-2000", head_of_2000),
@@ -34,9 +34,7 @@ fn main() {
         ("apply-200", apply_200),
         ("plan-10000", plan_10000),
         ("copy", copy::copy),
-        ("whisper-1m", whisper::whisper_1m),
-        ("whisper-compare", whisper::whisper_compare),
-        ("whisper-5000", whisper::whisper_5000),
+        ("whisper", whisper::whisper),
     ];
     for (name, group) in groups {
         if wanted.is_empty() || wanted.iter().any(|w| w == name) {

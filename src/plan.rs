@@ -3,7 +3,7 @@
 use crate::collection::Step;
 use crate::error::{Error, ExitCode};
 use crate::ledger::{Divergence, OpenRun};
-use crate::repair::{Action, Obstacle};
+use crate::repair::{self, Action, Obstacle};
 use crate::timeline::{Number, Timeline};
 use crate::verdict::{Nearest, Postgres};
 use serde::Serialize;
@@ -142,8 +142,8 @@ pub fn postgres(timeline: &Timeline, verdict: &Postgres, install_beside: bool) -
             plan.apply = after(*at);
         }
         Postgres::Partial { repair, .. } => {
-            if let Some(first) = repair.obstacles.first() {
-                return Err(blocked(refusal(&plan), first, &repair.obstacles[1..]));
+            if !repair.obstacles.is_empty() {
+                return Err(blocked(refusal(&plan), &repair.obstacles));
             }
             plan.create_ledger = true;
             plan.repair.clone_from(&repair.actions);
@@ -163,9 +163,12 @@ pub fn postgres(timeline: &Timeline, verdict: &Postgres, install_beside: bool) -
         }
         Postgres::Foreign { nearest, .. } => {
             return Err(refusal(&plan).expected(foreign_expectation(nearest.as_ref(), timeline)).remedy(match nearest {
-                Some(_) => "point tandem at the right database (POSTGRES_DB, DATABASE_URL), or bring these objects to that version by hand",
+                Some(_) => format!(
+                    "point tandem at the right database (POSTGRES_DB, DATABASE_URL), or bring these objects to that version by hand; {}",
+                    repair::begin_anew(&timeline.settings.schemas)
+                ),
                 None => {
-                    "point tandem at the right database (POSTGRES_DB, DATABASE_URL); to install beside these objects, say --install-beside"
+                    "point tandem at the right database (POSTGRES_DB, DATABASE_URL); to install beside these objects, say --install-beside".to_owned()
                 }
             }));
         }
@@ -173,25 +176,29 @@ pub fn postgres(timeline: &Timeline, verdict: &Postgres, install_beside: bool) -
     Ok(plan)
 }
 
-/// A refusal that names what is in the way, and the way out.
-fn blocked(error: Error, first: &Obstacle, others: &[Obstacle]) -> Error {
-    const SHOWN: usize = 9;
-    let mut found = first.found.clone();
-    for other in others.iter().take(SHOWN) {
-        found.push('\n');
-        found.push_str(&other.found);
+/// A refusal that names what is in the way, and every way out.
+fn blocked(error: Error, obstacles: &[Obstacle]) -> Error {
+    const SHOWN: usize = 10;
+    let mut found: Vec<&str> = obstacles.iter().take(SHOWN).map(|obstacle| obstacle.found.as_str()).collect();
+    let more = format!("and {} more", obstacles.len().saturating_sub(SHOWN));
+    if obstacles.len() > SHOWN {
+        found.push(&more);
     }
-    if others.len() > SHOWN {
-        found.push_str(&format!("\nand {} more", others.len() - SHOWN));
+    let mut remedies: Vec<&str> = Vec::new();
+    for obstacle in obstacles {
+        if !remedies.contains(&obstacle.remedy.as_str()) {
+            remedies.push(&obstacle.remedy);
+        }
     }
-    error.expected(format!("nothing in the way of the versions:\n{found}")).remedy(first.remedy.clone())
+    let expected = format!("nothing in the way of the versions:\n{}", found.join("\n"));
+    error.expected(expected).remedy(remedies.join("\n"))
 }
 
 /// Refuses what stands in the way of the versions to come, before anything is done.
 pub fn unblocked(plan: &Plan, obstacles: &[Obstacle]) -> Result<(), Error> {
     match obstacles {
         [] => Ok(()),
-        [first, others @ ..] => Err(blocked(refusal(plan), first, others)),
+        obstacles => Err(blocked(refusal(plan), obstacles)),
     }
 }
 
@@ -275,13 +282,13 @@ pub fn describe(verdict: &Postgres, timeline: &Timeline) -> String {
                     format!("; {verb} {}", numbers.join(", "))
                 }
             };
-            match repair.missing.as_slice() {
-                [] => {}
-                missing => {
-                    let shown: Vec<String> = missing.iter().take(5).map(ToString::to_string).collect();
-                    let more = if missing.len() > 5 { " and more" } else { "" };
-                    text.push_str(&format!("; {} missing: {}{more}", missing.len(), shown.join(", ")));
+            for (ids, word) in [(&repair.missing, "missing"), (&repair.different, "different")] {
+                if ids.is_empty() {
+                    continue;
                 }
+                let shown: Vec<String> = ids.iter().take(5).map(ToString::to_string).collect();
+                let more = if ids.len() > 5 { " and more" } else { "" };
+                text.push_str(&format!("; {} {word}: {}{more}", ids.len(), shown.join(", ")));
             }
             text.push_str(&list("to be run:", repair.with(Action::Run).collect()));
             text.push_str(&list("to be completed:", repair.with(Action::Complete).collect()));

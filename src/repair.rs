@@ -7,7 +7,7 @@
 //! made is missing as well.
 
 use crate::catalog::render::{Completion, complete};
-use crate::catalog::{Catalog, Detail, Expected, Kind, Object, ObjectId};
+use crate::catalog::{Catalog, Detail, Different, Expected, Kind, Object, ObjectId};
 use crate::timeline::{Number, Timeline};
 use serde::Serialize;
 use std::collections::{BTreeMap, BTreeSet, HashMap};
@@ -48,6 +48,8 @@ pub struct Repair {
     pub matched: usize,
     /// What is missing of that version now, without the parts of missing relations.
     pub missing: Vec<ObjectId>,
+    /// What is there in another form than that version's.
+    pub different: Vec<ObjectId>,
     /// What nothing of this can resolve, in words.
     pub obstacles: Vec<Obstacle>,
     /// The user's own objects.
@@ -107,6 +109,7 @@ pub fn repair(
             - difference.missing.len()
             - difference.different.len(),
         missing: difference.missing_roots().cloned().collect(),
+        different: difference.different.iter().map(|different| different.id.clone()).collect(),
         extras: extras(actual, &history),
         obstacles: Vec::new(),
         actions,
@@ -123,7 +126,9 @@ impl Repair {
 
     /// Nothing is to be run or completed: the version only has to be recorded.
     pub fn is_whole(&self) -> bool {
-        self.actions.iter().all(|(_, action)| *action == Action::Keep) && self.missing.is_empty()
+        self.actions.iter().all(|(_, action)| *action == Action::Keep)
+            && self.missing.is_empty()
+            && self.different.is_empty()
     }
 }
 
@@ -332,26 +337,75 @@ fn obstacles(
     // Objects that are there in another form, and that no version to be run is going to change.
     let required = required(repair.at, actual, expected);
     let Completion { impossible, .. } = complete(actual, &required);
-    let mut taken = BTreeSet::new();
-    for different in impossible.iter().filter(|different| !touched(&different.id)) {
+    let impossible: Vec<&Different> = impossible.iter().filter(|different| !touched(&different.id)).collect();
+    let relation = |id: &ObjectId| (id.schema.clone(), id.relation.clone());
+    let taken: BTreeSet<_> =
+        impossible.iter().filter(|d| d.id.kind.is_relation()).map(|d| relation(&d.id)).collect();
+    let foreign = foreign_tables(repair, actual, expected, evidence, history, &taken);
+    // What a table is that is not the version's own is told once, not column by column.
+    let told =
+        |id: &ObjectId| id.is_part() && foreign.iter().any(|(table, ..)| relation(table) == relation(id));
+    obstacles.extend(impossible.into_iter().filter(|different| !told(&different.id)).map(|different| {
         let id = &different.id;
-        if id.kind.is_relation() {
-            taken.insert((id.schema.clone(), id.relation.clone()));
-        }
-        obstacles.push(Obstacle {
+        Obstacle {
             found: format!("{id}: expected {}; found {}", different.expected, different.found),
-            remedy: format!(
-                "change it by hand to what is expected, or, if it is your own, rename it: {}",
-                rename(id)
-            ),
-        });
+            remedy: by_hand(id, actual, &required),
+        }
+    }));
+    let first = expected.index.versions.first().map(|version| version.number);
+    // More than one of the first version's tables in another form is another beginning, which nothing can be added to.
+    let another = foreign.iter().filter(|(_, made, _)| Some(*made) == first).count() > 1;
+    obstacles.extend(foreign.into_iter().map(|(_, _, obstacle)| obstacle));
+    if another {
+        let remedy = begin_anew(&timeline.settings.schemas);
+        for obstacle in &mut obstacles {
+            obstacle.remedy.clone_from(&remedy);
+        }
     }
-    obstacles.extend(foreign_tables(repair, actual, expected, evidence, history, &taken));
     obstacles
 }
 
+/// What brings an object in another form to what is expected, where one statement does; else how to get it out of the way.
+fn by_hand(id: &ObjectId, actual: &Catalog, required: &Catalog) -> String {
+    let own = format!("if it is your own, rename it: {}", rename(id));
+    let detail = |catalog: &Catalog| catalog.objects.get(id).map(|object| object.detail.clone());
+    let (Some(Detail::Column(found)), Some(Detail::Column(wanted))) = (detail(actual), detail(required))
+    else {
+        return format!("change it by hand to what is expected, or, {own}");
+    };
+    let mut actions = Vec::new();
+    let column = bare(&id.name);
+    let kind = &wanted.data_type;
+    if found.data_type != *kind {
+        actions.push(format!("alter column {column} type {kind} using {column}::{kind}"));
+    }
+    if found.not_null && !wanted.not_null {
+        actions.push(format!("alter column {column} drop not null"));
+    }
+    if found.default != wanted.default
+        && found.generated.is_none()
+        && let Some(default) = wanted.default.as_ref().filter(|_| wanted.generated.is_none())
+    {
+        actions.push(format!("alter column {column} set default {default}"));
+    }
+    if actions.is_empty() || found.identity != wanted.identity || found.generated != wanted.generated {
+        return format!("change it by hand to what is expected, or, {own}");
+    }
+    let table = format!("{}.{}", bare(&id.schema), bare(&id.relation));
+    format!("alter table {table} {}; or, {own}", actions.join(", "))
+}
+
+/// The way out where the objects began in a form that no version continues: they are kept, and the versions get a place.
+pub fn begin_anew(schemas: &[String]) -> String {
+    let schema = schemas.first().map_or("public", String::as_str);
+    let (schema, aside) = (bare(schema), bare(&format!("{schema}_before")));
+    format!(
+        "to keep all of it aside and begin anew: alter schema {schema} rename to {aside}; create schema {schema}; then start again"
+    )
+}
+
 /// Tables that bear the name of a version's table and are, as far as can be told, somebody's own: they lack columns, and
-/// nothing says that the version was ever there, or they have columns that no version has.
+/// nothing says that the version was ever there, or they have columns that no version has. With the version that makes them.
 fn foreign_tables(
     repair: &Repair,
     actual: &Catalog,
@@ -359,7 +413,7 @@ fn foreign_tables(
     evidence: &Evidence<'_>,
     history: &History<'_>,
     taken: &BTreeSet<(String, String)>,
-) -> Vec<Obstacle> {
+) -> Vec<(ObjectId, Number, Obstacle)> {
     let required = required(repair.at, actual, expected);
     let mut lacking: BTreeMap<(&str, &str), Vec<&str>> = BTreeMap::new();
     for id in required.objects.keys().filter(|id| id.kind == Kind::Column) {
@@ -394,13 +448,14 @@ fn foreign_tables(
             continue;
         }
         let more = if gaps.len() > 1 { format!(" and {} more", gaps.len() - 1) } else { String::new() };
-        obstacles.push(Obstacle {
+        let obstacle = Obstacle {
             found: format!(
                 "{table} is in the way: version {made} makes a table of that name, and this one lacks its column {}{more}",
                 gaps[0]
             ),
             remedy: format!("if it is your own, rename it: {}", rename(&table)),
-        });
+        };
+        obstacles.push((table, made, obstacle));
     }
     obstacles
 }
@@ -461,10 +516,12 @@ pub fn in_the_way(actual: &Catalog, expected: &Expected, versions: &[Number]) ->
         });
         let dropped =
             effects.removed.iter().filter(|id| actual.objects.contains_key(id)).map(|id| (id, "drops"));
-        for id in
-            effects.removed.iter().filter(|id| id.kind == Kind::Column && actual.objects.contains_key(id))
-        {
-            obstacles.extend(own_parts(actual, &known, id, *number));
+        for id in effects.removed.iter().filter(|id| actual.objects.contains_key(id)) {
+            obstacles.extend(match id.kind {
+                Kind::Column => own_parts(actual, &known, id, *number),
+                Kind::Table => own_references(actual, &known, id, *number),
+                _ => Vec::new(),
+            });
         }
         for (id, does) in
             dropped.chain(retyped).filter(|(id, _)| id.kind == Kind::Column || id.kind.is_relation())
@@ -521,6 +578,31 @@ fn own_parts(
             ),
             remedy: format!("{drop}; then start again"),
         })
+    })
+    .collect()
+}
+
+/// Foreign keys of the user's own tables that lead to a dropped table.
+fn own_references(
+    actual: &Catalog,
+    known: &BTreeSet<&ObjectId>,
+    table: &ObjectId,
+    number: Number,
+) -> Vec<Obstacle> {
+    let target = format!(" REFERENCES {}.{}(", bare(&table.schema), bare(&table.relation));
+    let own = actual.objects.iter().filter(|(part, _)| !known.contains(part));
+    own.filter_map(|(part, object)| match &object.detail {
+        Detail::Constraint(constraint) if constraint.definition.contains(&target) => {
+            let (relation, name) =
+                (format!("{}.{}", bare(&part.schema), bare(&part.relation)), bare(&constraint.name));
+            Some(Obstacle {
+                found: format!(
+                    "your constraint {name} on {relation} refers to {table}, which version {number} drops"
+                ),
+                remedy: format!("alter table {relation} drop constraint {name}; then start again"),
+            })
+        }
+        _ => None,
     })
     .collect()
 }

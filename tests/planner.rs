@@ -324,7 +324,7 @@ fn every_finding_about_postgres_has_its_plan_or_its_refusal() {
             false,
             "76: Postgres is foreign: 3 objects and no ledger, and no version resembles them\n  \
              expected: version 3 (v3) comes nearest, with 5 objects alike: missing: column t1.id\n  \
-             remedy:   point tandem at the right database (POSTGRES_DB, DATABASE_URL), or bring these objects to that version by hand",
+             remedy:   point tandem at the right database (POSTGRES_DB, DATABASE_URL), or bring these objects to that version by hand; to keep all of it aside and begin anew: alter schema public rename to public_before; create schema public; then start again",
         ),
     ] {
         let verdict = judge(&timeline, &expected, found, rows);

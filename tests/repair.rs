@@ -330,3 +330,55 @@ fn a_repair_that_a_lock_stops_is_tried_again_and_names_the_reader() {
         "query ",
     ]);
 }
+
+#[test]
+fn a_reader_that_never_goes_ends_the_start_and_is_named() {
+    use sqlx::Connection;
+    let world = world();
+    VERSIONS[..2].iter().for_each(|(_, up, _)| world.db.execute(up));
+    let before = state(&world);
+    let url = format!("{}?application_name=slow-reader", world.db.url());
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+    let _reader = runtime.block_on(async {
+        let mut reader = sqlx::PgConnection::connect(&url).await.unwrap();
+        sqlx::raw_sql("begin; select count(*) from users").execute(&mut reader).await.unwrap();
+        reader
+    });
+    world.start(&["true"]).expect(75).says(&[
+        "lock timeout",
+        "slow-reader",
+        "idle in transaction for",
+        "pg_terminate_backend",
+    ]);
+    // The versions below were recorded, as the catalog proves them.
+    assert_eq!(
+        world.query("select string_agg(version || ' ' || origin, ',' order by version) from tandem.ledger"),
+        "1 stamped,2 stamped"
+    );
+    let tables = |text: &str| text.split("\n\n").next().unwrap_or_default().lines().next().map(str::to_owned);
+    assert_eq!(tables(&state(&world)), tables(&before));
+}
+
+#[test]
+fn several_managed_schemas_are_one_catalog_and_any_other_is_none_of_it() {
+    let mut world = World::empty();
+    world.set("QDRANT_URL", "none");
+    world.migrations.write("tandem.toml", "application = \"demo\"\nschemas = [\"public\", \"Chat Data\"]\n");
+    world.version(
+        "0001_first",
+        "create table users (id int primary key);\ncreate schema if not exists \"Chat Data\";\n\
+         create table \"Chat Data\".users (id int primary key, owner int references public.users (id), body text default 'x');\n",
+        "",
+    );
+    world.version("0002_second", "create index bodies on \"Chat Data\".users (body);\n", "");
+    world.record();
+    world.db.execute("create schema other; create table other.users (id int)");
+    world.start(&["true"]).expect(0).says(&["fresh"]);
+    world.db.execute("drop index \"Chat Data\".bodies; alter table \"Chat Data\".users drop column body; alter table other.users add column b text");
+    world.start(&["true"]).expect(0).says(&["partial", "Chat Data"]);
+    assert_eq!(
+        world.query("select string_agg(table_schema || '.' || column_name, ' ' order by table_schema, column_name) from information_schema.columns where table_name = 'users'"),
+        "Chat Data.body Chat Data.id Chat Data.owner other.b other.id public.id"
+    );
+    world.output(["verify"]).expect(0);
+}

@@ -285,10 +285,9 @@ fn what_a_version_drops_or_converts_is_archived_in_its_transaction() {
     let archived = "select string_agg(relation || ' ' || why || ' ' || row::text, E'\\n' order by why, row::text) from tandem.archive";
     assert_eq!(
         world.query(archived),
-        "public.notes columns dropped or converted: body, settings {\"id\":1,\"body\":\"kept\",\"settings\":null}\n\
-         public.notes columns dropped or converted: body, settings {\"id\":2,\"body\":null,\"settings\":\"dark\"}\n\
-         notes declared {\"id\":1,\"body\":\"kept\",\"settings\":null}\n\
-         notes declared {\"id\":3,\"body\":null,\"settings\":null}\n\
+        "public.notes columns dropped or converted: body, settings; declared {\"id\":1,\"body\":\"kept\",\"settings\":null}\n\
+         public.notes columns dropped or converted: body, settings; declared {\"id\":2,\"body\":null,\"settings\":\"dark\"}\n\
+         public.notes columns dropped or converted: body, settings; declared {\"id\":3,\"body\":null,\"settings\":null}\n\
          public.gone table dropped {\"id\":7,\"word\":\"so long\"}"
     );
 }

@@ -175,3 +175,166 @@ fn a_database_at_any_version_without_a_ledger_is_proven_to_be_at_it() {
     });
     assert!(next.load(SeqCst) >= 14);
 }
+
+/// One JSON value from the database.
+fn json(world: &World, sql: &str) -> serde_json::Value {
+    serde_json::from_str(
+        &world.query(&format!("select coalesce(json_agg(row_to_json(t)), '[]')::text from ({sql}) t")),
+    )
+    .unwrap()
+}
+
+#[test]
+fn what_the_original_drops_moves_to_the_tables_that_replaced_it_and_is_archived_whole() {
+    let mut world = World::whisperengine();
+    world.set("QDRANT_URL", "none");
+    by_hand(&world, &timeline(&world).versions[0]);
+    let guidance = r#"{"warm_welcome": {"energy": "high", "approach": "be kind", "transition_style": "soft", "avoid": ["haste", "irony"], "encourage": ["calm"], "examples": ["Hello!", "Hi."]},
+        "general": {"default_energy": "low", "conversation_style": "open", "transition_approach": "slow", "response_patterns": {"avoid": ["noise"], "encourage": ["questions"], "examples": {"greeting": "Good day"}}},
+        "response_style": {"core_principles": ["be brief", "be true"], "formatting_rules": ["no lists"]},
+        "platform_awareness": {"discord": "yes"}}"#;
+    let handling = r#"{"allow_full_roleplay_immersion": true, "philosophy": "honest", "approach": "open",
+        "roleplay_interaction_scenarios": {"hug": {"trigger_detection": "hugs", "response_pattern": "three_tier", "tier_1_response": "a", "tier_2_response": "b", "tier_3_response": "c"}}}"#;
+    world.db.execute(&format!(
+        "insert into characters (id, name, normalized_name) values (700, 'Ada', 'ada'), (701, 'Grace', 'grace');
+         insert into communication_styles (id, character_id, conversation_flow_guidance, ai_identity_handling) values
+           (700, 700, '{guidance}', '{handling}'), (701, 701, 'plain words', '{{broken');
+         insert into character_emotional_triggers_v2 (id, character_id, trigger_text, valence, emotion_evoked, intensity, response_guidance) values
+           (1, 700, 'spiders', 'negative', 'fear', 9, 'stay calm');
+         insert into character_roleplay_scenarios_v2 (id, character_id, scenario_name, response_pattern, tier_1_response) values (1, 700, 'picnic', 'p', 'one');
+         insert into character_scenario_triggers_v2 (id, scenario_id, trigger_phrase, display_order) values (1, 1, 'second', 2), (2, 1, 'first', 1);
+         insert into universal_users (universal_id, primary_username, preferences) values
+           ('a', 'a', '{{\"b\": 1,  \"a\": 2}}'), ('b', 'b', ''), ('c', 'c', 'None'), ('d', 'd', null), ('e', 'e', '{{}}');"
+    ));
+    world.start(&["true"]).expect(0);
+    let ada = |sql: &str| json(&world, sql);
+    for (sql, wanted) in [
+        (
+            "select mode_name, energy_level, approach, transition_style from character_conversation_modes where character_id = 700",
+            r#"[{"mode_name": "warm_welcome", "energy_level": "high", "approach": "be kind", "transition_style": "soft"}]"#,
+        ),
+        (
+            "select guidance_type, guidance_text, sort_order from character_mode_guidance g join character_conversation_modes m on m.id = g.mode_id where character_id = 700 order by 1, 3",
+            r#"[{"guidance_type": "avoid", "guidance_text": "haste", "sort_order": 1}, {"guidance_type": "avoid", "guidance_text": "irony", "sort_order": 2},
+                {"guidance_type": "encourage", "guidance_text": "calm", "sort_order": 1}]"#,
+        ),
+        (
+            "select example_text, sort_order from character_mode_examples order by 2",
+            r#"[{"example_text": "Hello!", "sort_order": 1}, {"example_text": "Hi.", "sort_order": 2}]"#,
+        ),
+        (
+            "select default_energy, conversation_style, transition_approach from character_general_conversation where character_id = 700",
+            r#"[{"default_energy": "low", "conversation_style": "open", "transition_approach": "slow"}]"#,
+        ),
+        (
+            "select pattern_name, pattern_description from character_response_patterns order by 1",
+            r#"[{"pattern_name": "avoid", "pattern_description": "noise"}, {"pattern_name": "encourage", "pattern_description": "questions"},
+                {"pattern_name": "greeting", "pattern_description": "Good day"}]"#,
+        ),
+        (
+            "select item_type, item_text, sort_order from character_response_style_items order by 1, 3",
+            r#"[{"item_type": "core_principles", "item_text": "be brief", "sort_order": 1}, {"item_type": "core_principles", "item_text": "be true", "sort_order": 2},
+                {"item_type": "formatting_rules", "item_text": "no lists", "sort_order": 1}]"#,
+        ),
+        (
+            "select allow_full_roleplay_immersion, philosophy, strategy from character_roleplay_config where character_id = 700",
+            r#"[{"allow_full_roleplay_immersion": true, "philosophy": "honest", "strategy": "open"}]"#,
+        ),
+        (
+            "select scenario_name, trigger_phrases, response_pattern, tier_1_response, tier_2_response, tier_3_response from character_ai_scenarios where character_id = 700 order by 1",
+            r#"[{"scenario_name": "hug", "trigger_phrases": "hugs", "response_pattern": "three_tier", "tier_1_response": "a", "tier_2_response": "b", "tier_3_response": "c"},
+                {"scenario_name": "picnic", "trigger_phrases": "first, second", "response_pattern": "p", "tier_1_response": "one", "tier_2_response": null, "tier_3_response": null}]"#,
+        ),
+        (
+            "select trigger_type, trigger_category, trigger_content, emotional_response, response_intensity from character_emotional_triggers where character_id = 700",
+            r#"[{"trigger_type": "fear", "trigger_category": "negative", "trigger_content": "spiders", "emotional_response": "stay calm", "response_intensity": "high"}]"#,
+        ),
+        (
+            "select universal_id, preferences from universal_users order by 1",
+            r#"[{"universal_id": "a", "preferences": {"a": 2, "b": 1}}, {"universal_id": "b", "preferences": {}},
+                {"universal_id": "c", "preferences": {"unparsed": "None"}}, {"universal_id": "d", "preferences": null}, {"universal_id": "e", "preferences": {}}]"#,
+        ),
+        (
+            "select row ->> 'universal_id' as id, row ->> 'preferences' as kept from tandem.archive where relation = 'public.universal_users' and row ->> 'preferences' <> '{}' order by 1",
+            r#"[{"id": "a", "kept": "{\"b\": 1,  \"a\": 2}"}, {"id": "b", "kept": ""}, {"id": "c", "kept": "None"}]"#,
+        ),
+        (
+            "select version, count(*)::int as rows from tandem.archive where relation in ('public.character_emotional_triggers_v2', 'public.character_roleplay_scenarios_v2', 'public.character_scenario_triggers_v2') group by 1",
+            r#"[{"version": 4, "rows": 4}]"#,
+        ),
+    ] {
+        assert_eq!(ada(sql), serde_json::from_str::<serde_json::Value>(wanted).unwrap(), "{sql}");
+    }
+    for (column, values) in [
+        ("conversation_flow_guidance", [guidance, "plain words"]),
+        ("ai_identity_handling", [handling, "{broken"]),
+    ] {
+        for (id, value) in [(700, values[0]), (701, values[1])] {
+            let kept = format!(
+                "select count(*)::text from tandem.archive where relation = 'public.communication_styles' and row ->> 'id' = '{id}' and row ->> '{column}' = '{value}'"
+            );
+            assert_ne!(world.query(&kept), "0", "{column} of {id} is in the archive, whole");
+        }
+    }
+}
+
+#[test]
+fn incomplete_emotional_states_are_converted_by_the_stated_rule_and_kept() {
+    let mut world = World::whisperengine();
+    world.set("QDRANT_URL", "none");
+    for version in timeline(&world).versions.iter().filter(|version| version.number <= 12) {
+        by_hand(&world, version);
+    }
+    world.db.execute(
+        r#"insert into character_emotional_states (character_name, user_id, state_data) values
+           ('elena', 'whole', '{"enthusiasm": 0.5, "stress": 2, "empathy": 0.4, "confidence": 0.3, "contentment": 0.9, "total_interactions": 7}'),
+           ('elena', 'none', '{}'), ('elena', 'words', '{"stress": "high", "total_interactions": "many"}'), ('elena', 'list', '[1]'),
+           ('elena', 'odd', '{"total_interactions": -3.9, "enthusiasm": -1}');"#,
+    );
+    let before =
+        json(&world, "select id, user_id, state_data from character_emotional_states order by user_id");
+    world.start(&["true"]).expect(0);
+    let states = json(
+        &world,
+        "select user_id, round(joy::numeric, 4) as joy, round(anger::numeric, 4) as anger, round(fear::numeric, 4) as fear, round(love::numeric, 4) as love, \
+         round(optimism::numeric, 4) as optimism, round(pessimism::numeric, 4) as pessimism, round(sadness::numeric, 4) as sadness, total_interactions \
+         from character_emotional_states order by user_id",
+    );
+    let default = |user: &str| serde_json::json!({"user_id": user, "joy": 0.7, "anger": 0.1, "fear": 0.15, "love": 0.6, "optimism": 0.65, "pessimism": 0.2, "sadness": 0.15, "total_interactions": 0});
+    let mut odd = default("odd");
+    odd["joy"] = serde_json::json!(0.0);
+    let whole = serde_json::json!({"user_id": "whole", "joy": 0.5, "anger": 0.6, "fear": 0.8, "love": 0.4, "optimism": 0.4, "pessimism": 0.7, "sadness": 0.1, "total_interactions": 7});
+    let rounded = |value: &serde_json::Value| {
+        let mut value = value.clone();
+        for cell in value.as_object_mut().unwrap().values_mut() {
+            if let Some(number) = cell.as_f64() {
+                *cell = serde_json::json!((number * 1000.0).round() / 1000.0);
+            }
+        }
+        value
+    };
+    let found: Vec<_> = states.as_array().unwrap().iter().map(rounded).collect();
+    let wanted = [default("list"), default("none"), odd, whole, default("words")];
+    assert_eq!(found, wanted.iter().map(rounded).collect::<Vec<_>>());
+    let kept = json(
+        &world,
+        "select (row ->> 'id')::int as id, row ->> 'user_id' as user_id, (row ->> 'state_data')::json as state_data \
+         from tandem.archive where version = 13 order by 2",
+    );
+    assert_eq!(kept, before);
+}
+
+#[test]
+fn the_timeline_of_an_older_image_is_refused_on_a_newer_database_of_the_originals() {
+    let mut world = World::whisperengine();
+    world.set("QDRANT_URL", "none");
+    let timeline = timeline(&world);
+    timeline.versions.iter().for_each(|version| by_hand(&world, version));
+    world.db.execute("create table alembic_version (version_num varchar(32) primary key); insert into alembic_version values ('954245770def')");
+    let before = world.state();
+    for name in ["0013", "0014"] {
+        world.without(name);
+    }
+    world.start(&["true"]).expect(76).says(&["foreign", "character_emotional_states.state_data"]);
+    assert_eq!(world.state(), before);
+}

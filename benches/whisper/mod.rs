@@ -8,9 +8,15 @@ use std::fmt::Write as _;
 use std::process::Command;
 use std::time::Instant;
 
+pub fn whisper(report: &mut String) {
+    compare(report);
+    tables(report);
+    million(report);
+}
+
 /// The whole way from v1.0.6 with a million rows to the head, against the SQL of the same versions through psql, each version in a
 /// transaction of its own on both sides.
-pub fn whisper_1m(report: &mut String) {
+fn million(report: &mut String) {
     let pg = Postgres::start(PostgresOptions { durable: true, ..Default::default() }).unwrap();
     let migrations = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("migrations");
     let timeline = tandem::timeline::load(&migrations, &|_| None).unwrap();
@@ -77,7 +83,7 @@ fn world_rows(url: &str) -> u64 {
 }
 
 /// Reading the head's catalog and holding it against every version, on a session that has just logged in.
-pub fn whisper_compare(report: &mut String) {
+fn compare(report: &mut String) {
     use sqlx::Connection as _;
     use tandem::catalog::{Expected, resemble};
     use tandem::postgres::introspect::{Exclude, introspect};
@@ -117,7 +123,7 @@ pub fn whisper_compare(report: &mut String) {
 }
 
 /// A whole process that reads and compares 5,000 tables.
-pub fn whisper_5000(report: &mut String) {
+fn tables(report: &mut String) {
     let mut world = World::empty();
     world.set("QDRANT_URL", "none");
     // A transaction can make only so many tables as the server has locks for.

@@ -110,10 +110,11 @@ pub(super) async fn patiently<T>(
                 tracing::warn!(blockers, "{what} met a lock and is tried again in {} ms", delay.as_millis());
                 tokio::time::sleep(delay).await;
             }
-            (Stop::Locked(error), None) => {
+            (Stop::Locked(mut error), None) => {
                 let blockers = blockers(session, &context.settings.schemas).await?;
+                error.code = ExitCode::LockTimeout;
                 return Err(
-                    error.remedy(format!("end what holds the lock ({blockers}) or raise --lock-timeout"))
+                    error.remedy(format!("end what holds the lock, select pg_terminate_backend(PID), or start again without it: {blockers}"))
                 );
             }
             (Stop::Denied(error) | Stop::Failed(error), _) => return Err(error),

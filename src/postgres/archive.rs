@@ -23,12 +23,50 @@ struct Rows {
 /// keep.
 pub fn statements(store: &Store, version: &Version, before: &Catalog, effects: Option<&Effects>) -> String {
     let declared = version.archives.iter().map(|archive| Rows {
-        table: archive.table.clone(),
+        table: full_name(before, &archive.table),
         why: "declared".into(),
         condition: archive.condition.clone(),
     });
     let derived = effects.map(|effects| taken_away(before, effects)).unwrap_or_default();
-    derived.into_iter().chain(declared).map(|rows| keep(store, version, &rows)).collect()
+    once(derived.into_iter().chain(declared)).iter().map(|rows| keep(store, version, rows)).collect()
+}
+
+/// The rows of one table are kept once, for whatever reasons.
+fn once(all: impl Iterator<Item = Rows>) -> Vec<Rows> {
+    let mut tables: Vec<Rows> = Vec::new();
+    for rows in all {
+        let Some(known) = tables.iter_mut().find(|known| known.table == rows.table) else {
+            tables.push(rows);
+            continue;
+        };
+        known.why = format!("{}; {}", known.why, rows.why);
+        known.condition = match (known.condition.take(), rows.condition) {
+            (Some(one), Some(other)) => Some(format!("({one}) or ({other})")),
+            _ => None,
+        };
+    }
+    tables
+}
+
+/// A declared table as SQL names it in full, if the catalog has exactly one such.
+fn full_name(before: &Catalog, declared: &str) -> String {
+    let parts: Vec<String> = declared
+        .split('.')
+        .map(|part| match part.strip_prefix('"').and_then(|part| part.strip_suffix('"')) {
+            Some(quoted) => quoted.replace("\"\"", "\""),
+            None => part.to_lowercase(),
+        })
+        .collect();
+    let is_it = |id: &ObjectId| match parts.as_slice() {
+        [relation] => id.relation == *relation,
+        [schema, relation] => (&id.schema, &id.relation) == (schema, relation),
+        _ => false,
+    };
+    let mut tables = before.objects.keys().filter(|id| id.kind == Kind::Table && is_it(id));
+    match (tables.next(), tables.next()) {
+        (Some(id), None) => qualified(id),
+        _ => declared.to_owned(),
+    }
 }
 
 /// What the catalogs alone tell: dropped tables, dropped columns, columns of another type.
@@ -137,5 +175,31 @@ mod tests {
             ]
         );
         assert_eq!(taken_away(&before, &crate::catalog::effects(&before, &before)), []);
+    }
+
+    #[test]
+    fn a_table_is_kept_once_however_it_is_named_and_for_whatever_reasons() {
+        let before = catalog(vec![table("kept"), table("Odd name")]);
+        for (declared, named) in [
+            ("kept", "\"public\".\"kept\""),
+            ("public.KEPT", "\"public\".\"kept\""),
+            ("\"public\".\"Odd name\"", "\"public\".\"Odd name\""),
+            ("nobodys", "nobodys"),
+            ("other.kept", "other.kept"),
+        ] {
+            assert_eq!(full_name(&before, declared), named);
+        }
+        let rows = |table: &str, why: &str, condition: Option<&str>| Rows {
+            table: table.into(),
+            why: why.into(),
+            condition: condition.map(str::to_owned),
+        };
+        let all = [
+            rows("t", "a", Some("x")),
+            rows("u", "b", Some("y")),
+            rows("t", "c", Some("z")),
+            rows("u", "d", None),
+        ];
+        assert_eq!(once(all.into_iter()), [rows("t", "a; c", Some("(x) or (z)")), rows("u", "b; d", None)]);
     }
 }

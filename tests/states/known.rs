@@ -27,7 +27,7 @@ impl Facts {
         Self { head: timeline.head().unwrap().number, expected, everything }
     }
 
-    fn at(&self, number: Number) -> Catalog {
+    pub fn at(&self, number: Number) -> Catalog {
         self.expected.catalog_at(number).unwrap()
     }
 
@@ -88,10 +88,19 @@ pub struct State {
     pub then: &'static str,
     /// Whether the tables get rows.
     pub rows: bool,
+    /// Whether a reader sits in a transaction on `characters` until the start has met its lock.
+    pub reader: bool,
+    /// Whether the start has only a role that may read and write rows.
+    pub rows_only: bool,
     pub expect: Expect,
+    /// The statement that the refusal names as the way out, after which the same start reaches the head.
+    pub way_out: &'static str,
 }
 
 const FILES: Option<&[&str]> = Some(&["00_init.sql", "01_seed_data.sql"]);
+
+/// Everything is kept in another schema, and the versions begin on an empty one.
+const BEGIN_ANEW: &str = "alter schema public rename to public_before; create schema public";
 
 impl State {
     /// A database with rows and no ledger.
@@ -101,7 +110,31 @@ impl State {
         catalog: fn(&Facts) -> Catalog,
         expect: Expect,
     ) -> Self {
-        Self { name, original, catalog, alembic: None, files: None, then: "", rows: true, expect }
+        Self {
+            name,
+            original,
+            catalog,
+            alembic: None,
+            files: None,
+            then: "",
+            rows: true,
+            reader: false,
+            rows_only: false,
+            expect,
+            way_out: "",
+        }
+    }
+
+    fn with_reader(self) -> Self {
+        Self { reader: true, ..self }
+    }
+
+    fn with_rows_only(self) -> Self {
+        Self { rows_only: true, ..self }
+    }
+
+    fn way_out(self, sql: &'static str) -> Self {
+        Self { way_out: sql, ..self }
     }
 
     fn alembic(self, rows: &'static [&'static str]) -> Self {
@@ -304,6 +337,33 @@ fn killed_early(facts: &Facts, tables: usize) -> Catalog {
     catalog
 }
 
+/// A baseline whose start was killed later: so many of its keys, indexes and foreign keys were made, in the order of their names.
+fn killed_late(mut catalog: Catalog, keys: usize, indexes: usize, foreign: usize) -> Catalog {
+    catalog = without_function(catalog);
+    let mut left = [keys, indexes, foreign];
+    catalog.objects.retain(|id, object| {
+        let which = match &object.detail {
+            Detail::Constraint(c) if c.definition.starts_with("FOREIGN KEY") => 2,
+            Detail::Constraint(c) if !c.definition.starts_with("CHECK") => 0,
+            Detail::Index(_) => 1,
+            _ => return id.kind != Kind::Trigger,
+        };
+        let made = left[which] > 0;
+        left[which] = left[which].saturating_sub(1);
+        made
+    });
+    catalog
+}
+
+/// What v1.0.40 makes of such a baseline: what it lacks stays away for ever.
+fn drifted_late(facts: &Facts, indexes: usize, foreign: usize) -> Catalog {
+    let baseline = facts.at(1);
+    let killed = killed_late(baseline.clone(), usize::MAX, indexes, foreign);
+    let mut catalog = head(facts);
+    catalog.objects.retain(|id, _| !baseline.objects.contains_key(id) || killed.objects.contains_key(id));
+    catalog
+}
+
 macro_rules! lied {
     ($($revision:literal => $missing:literal),* $(,)?) => {
         vec![$(State::new(
@@ -320,26 +380,45 @@ pub fn states() -> Vec<State> {
     use Expect::{Head, Refused};
     let refused = "rc 1: already exists, or another relation than expected";
     let mut states = vec![
-        State::new("an empty database", "head; the assistant has no personality", nothing, Head("fresh")),
+        State::new("an empty database; v1.0.28 to v1.0.31 fresh", "head; the assistant has no personality", nothing, Head("fresh")),
         State::new("an empty database with an empty alembic_version", "rc 1 for ever", nothing, Head("fresh"))
             .alembic(&[]),
         State::new("v1.0.3 fresh", "rc 1, left stamped baseline", |f| f.observed("v1.0.3"), Refused(76, &["foreign", "characters"]))
-            .file(&["00_init_schema.sql"])
-            .empty(),
+            .file(&["00_init_schema.sql", "001_create_default_assistant.sql", "001_fix_constraints.sql"])
+            .way_out(BEGIN_ANEW),
+        State::new("docker-compose.yml's init directory", "rc 1, left stamped baseline", |f| f.observed("v1.0.3"), Refused(76, &["foreign", "characters"]))
+            .way_out(BEGIN_ANEW),
+        State::new(
+            "v1.0.3, then started with v1.0.6",
+            "the file ledger lies; rc 1",
+            |f| f.observed("v1.0.3"),
+            Refused(76, &["characters", "expected table; found view"]),
+        )
+        .file(&["00_init_schema.sql", "001_create_default_assistant.sql", "00_init.sql"])
+        .way_out("alter table \"public\".\"characters\" rename to \"characters_own\""),
         State::new(
             "v1.0.3, then started with v1.0.40",
             "rc 1 for ever",
             |f| f.observed("v1.0.3"),
-            Refused(76, &["characters", "view"]),
+            Refused(76, &["characters", "expected table; found view"]),
         )
         .alembic(&["20251011_baseline_v106"])
-        .empty(),
+        .way_out("alter table \"public\".\"characters\" rename to \"characters_own\""),
+        State::new(
+            "v1.0.3, then v1.0.19 to v1.0.27, then v1.0.40",
+            "stamped head with 14 tables, rc 1 for ever",
+            |f| f.observed("v1.0.3"),
+            Refused(76, &["characters", "expected table; found view"]),
+        )
+        .alembic(&["c64001afbd46"])
+        .way_out("alter table \"public\".\"characters\" rename to \"characters_own\""),
         State::new("v1.0.6 fresh; v1.0.12 to v1.0.17 fresh", "head", baseline, Head("adopted: public.schema_migrations (a start script) names 2 migrations"))
             .files(),
-        State::new("v1.0.6 as observed", "head", |f| f.observed("v1.0.6"), Head("adopted")).files(),
+        State::new("v1.0.6 populated, as observed", "head", |f| f.observed("v1.0.6"), Head("adopted")).files(),
         State::new("v1.0.6 without any ledger", "head", baseline, Head("legacy: no ledger")),
-        State::new("v1.0.7 fresh, seven tables", "rc 1, E1", |f| f.observed("v1.0.7"), Refused(76, &["characters", "in the way", "rename"]))
-            .alembic(&["20251011_baseline_v106"]),
+        State::new("v1.0.7 fresh, seven tables", "rc 1, E1", |f| f.observed("v1.0.7"), Refused(76, &["table characters is in the way", "table users is in the way"]))
+            .alembic(&["20251011_baseline_v106"])
+            .way_out(BEGIN_ANEW),
         State::new("v1.0.6 started with v1.0.7; v1.0.18 to v1.0.27 fresh after the first start", "head", baseline, Head("adopted: public.alembic_version (Alembic) names 20251011_baseline_v106, which claims version 1"))
             .alembic(&["20251011_baseline_v106"]),
         State::new("v1.0.8 fresh", "rc 0, at head, one table missing", baseline, Head("stale stamp"))
@@ -351,9 +430,9 @@ pub fn states() -> Vec<State> {
         State::new("v1.0.6 or v1.0.12 to v1.0.17 started with v1.0.18", "rc 0, at head, 15 tables missing", baseline, Head("stale stamp"))
             .alembic(&["a1b2c3d4e5f6"]),
         State::new("v1.0.18 to v1.0.21 after the second start", "head", |f| f.at(6), Head("adopted")).alembic(&["a1b2c3d4e5f6"]),
-        State::new("v1.0.24 as observed", "head", |f| f.observed("v1.0.24"), Head("adopted")).alembic(&["336ce8830dfe"]),
+        State::new("v1.0.22 to v1.0.24 after the second start, as observed", "head", |f| f.observed("v1.0.24"), Head("adopted")).alembic(&["336ce8830dfe"]),
         State::new("v1.0.27 after the second start", "head", |f| f.at(9), Head("adopted")).alembic(&["c64001afbd46"]),
-        State::new("v1.0.30 as observed", "head", |f| f.observed("v1.0.30"), Head("adopted")).alembic(&["4628baf741ee"]),
+        State::new("v1.0.29 to v1.0.31 by upgrade, as observed; v1.0.24 upgraded by v1.0.33", "head", |f| f.observed("v1.0.30"), Head("adopted")).alembic(&["4628baf741ee"]),
         State::new("v1.0.32 fresh", "head", |f| without_function(f.at(10)), Head("adopted")).alembic(&["4628baf741ee"]),
         State::new(
             "v1.0.33 or v1.0.34 fresh",
@@ -407,9 +486,21 @@ pub fn states() -> Vec<State> {
         State::new("the bot ran first on an empty database", "rc 1", |f| f.observed("bot-first"), Head("partial: no ledger")),
         State::new("the same, then v1.0.24", "stamped head with 3 tables, rc 0", |f| f.observed("bot-first"), Head("partial: public.alembic_version (Alembic) names 336ce8830dfe"))
             .alembic(&["336ce8830dfe"]),
-        State::new("initialisation killed, 32 tables", "rc 1 for ever", |f| killed_early(f, 32), Head("partial: no ledger"))
+        State::new("initialisation killed at line 900, 5 tables", "rc 1 for ever", |f| killed_early(f, 5), Head("partial: no ledger"))
             .empty(),
-        State::new("initialisation killed, no keys", "rc 1 for ever", |f| killed_early(f, 72), Head("partial"))
+        State::new("initialisation killed at line 2800, 52 tables", "rc 1 for ever", |f| killed_early(f, 52), Head("partial: no ledger"))
+            .empty(),
+        State::new("initialisation killed, few keys", "rc 1 for ever", |f| killed_late(f.at(1), 10, 7, 0), Head("partial"))
+            .then("create table schema_migrations (migration_name varchar(255), applied_at timestamp);"),
+        State::new("initialisation killed at line 5000, upgraded by v1.0.40", "rc 0, head, without foreign keys and some indexes, for ever", |f| drifted_late(f, 60, 0), Head("partial"))
+            .alembic(&["954245770def"]),
+        State::new("initialisation killed at line 5800, upgraded by v1.0.40", "rc 0, head, with 5 of 58 foreign keys, for ever", |f| drifted_late(f, 1000, 5), Head("partial"))
+            .alembic(&["954245770def"]),
+        State::new("initialisation killed at line 6100, upgraded by v1.0.40", "rc 0, head, with 42 of 58 foreign keys, for ever", |f| drifted_late(f, 1000, 42), Head("partial"))
+            .alembic(&["954245770def"]),
+        State::new("initialisation killed at line 2000, 32 tables", "rc 1 for ever", |f| killed_early(f, 32), Head("partial: no ledger"))
+            .empty(),
+        State::new("initialisation killed at line 4200, no keys", "rc 1 for ever", |f| killed_early(f, 72), Head("partial"))
             .then("create table schema_migrations (migration_name varchar(255), applied_at timestamp);"),
         State::new(
             "initialisation killed, no foreign keys, as observed",
@@ -452,6 +543,8 @@ pub fn states() -> Vec<State> {
             .alembic(&["20251019_conv_summaries", "336ce8830dfe"]),
         State::new("eaae2e8f35f2 stamped on a baseline", "rc 1: character_discord_config does not exist", baseline, Head("stale stamp"))
             .alembic(&["eaae2e8f35f2"]),
+        State::new("5228ee1af938 stamped on a baseline", "rc 1: character_discord_config does not exist", baseline, Head("stale stamp"))
+            .alembic(&["5228ee1af938"]),
         State::new("the head's revision stamped on a baseline", "rc 0, 28 tables missing", baseline, Head("stale stamp"))
             .alembic(&["954245770def"]),
         State::new("any foreign table in an otherwise empty database", "rc 1, stamped baseline", nothing, Refused(76, &["foreign", "--install-beside"]))
@@ -464,13 +557,24 @@ pub fn states() -> Vec<State> {
             .then("create schema bak; create table bak.characters (emoji_frequency text); insert into bak.characters values ('often');"),
         State::new("v1.0.6 with a table character_interest_topics of the user's own", refused, baseline, Refused(76, &["table character_interest_topics is in the way: version 2", "rename to \"character_interest_topics_own\""]))
             .files()
-            .then("create table character_interest_topics (id serial primary key, word text); insert into character_interest_topics (word) values ('mine');"),
+            .then("create table character_interest_topics (id serial primary key, word text); insert into character_interest_topics (word) values ('mine');")
+            .way_out("alter table \"public\".\"character_interest_topics\" rename to \"character_interest_topics_own\""),
         State::new("v1.0.6 with a view of the user's own named like a later table", refused, baseline, Refused(76, &["view bot_deployments is in the way: version 5", "rename"]))
             .files()
-            .then("create view bot_deployments as select 1 as one;"),
+            .then("create view bot_deployments as select 1 as one;")
+            .way_out("alter view \"public\".\"bot_deployments\" rename to \"bot_deployments_own\""),
         State::new("v1.0.6 with a view on a dropped column", "rc 1: dependent objects still exist", baseline, Refused(76, &["view mine", "communication_styles.ai_identity_handling", "version 3 drops", "drop view public.mine"]))
             .files()
-            .then("create view mine as select id, ai_identity_handling from communication_styles;"),
+            .then("create view mine as select id, ai_identity_handling from communication_styles;")
+            .way_out("drop view public.mine"),
+        State::new("v1.0.6 with a view on a column that gets another type", "rc 1: cannot alter type of a column used by a view", baseline, Refused(76, &["view mine stands on column universal_users.preferences, which version 8 gives another type"]))
+            .files()
+            .then("create view mine as select universal_id, preferences from universal_users;")
+            .way_out("drop view public.mine"),
+        State::new("v1.0.6 with a table of the user's own that refers to a dropped one", "rc 0, the user's foreign key is gone", baseline, Refused(76, &["your constraint mine_trigger_id_fkey on public.mine refers to table character_emotional_triggers_v2, which version 4 drops"]))
+            .files()
+            .then("create table mine (id int primary key, trigger_id int references character_emotional_triggers_v2 (id)); insert into mine values (1, 2);")
+            .way_out("alter table public.mine drop constraint mine_trigger_id_fkey"),
         State::new("v1.0.6 with objects of the user's own on kept tables", "head", baseline, Head("adopted"))
             .files()
             .then("create table mine (id int primary key, character_id int references characters (id)); insert into mine values (1, 1);
@@ -480,12 +584,21 @@ pub fn states() -> Vec<State> {
                    alter table users add column shoe_size int default 42; create materialized view counted as select count(*) from users;"),
         State::new("v1.0.6 with an index of the user's own on a dropped column", "lost", baseline, Refused(76, &["your index mine stands on column communication_styles.conversation_flow_guidance, which version 4 drops", "drop index public.mine"]))
             .files()
-            .then("create index mine on communication_styles (md5(conversation_flow_guidance));"),
+            .then("create index mine on communication_styles (md5(conversation_flow_guidance));")
+            .way_out("drop index public.mine"),
         State::new("v1.0.6, ai_identity_handling dropped by hand", "rc 1: undefined column", |f| without_columns(f.at(1), "communication_styles", &["ai_identity_handling"]), Head("partial"))
             .files(),
         State::new("search_path of the database names no schema", "stamp fails, rc 0, nothing done", baseline, Head("adopted"))
             .files()
             .then("alter database DATABASE set search_path = nowhere;"),
+        State::new("search_path of the database leads to tables of the same names", "stamp fails, rc 0, nothing done", baseline, Head("adopted"))
+            .files()
+            .then("create schema decoy; create table decoy.characters (name text); insert into decoy.characters values ('a decoy');
+                   create table decoy.users (name text); create table decoy.alembic_version (version_num text); insert into decoy.alembic_version values ('954245770def');
+                   alter database DATABASE set search_path = decoy;"),
+        State::new("a head that allows NULL where NULLs are now", "head, incomplete", head, Refused(76, &["column users.username", "2 in public.users: id=901, id=902", "SELECT * FROM"]))
+            .alembic(&["954245770def"])
+            .then("alter table users alter column username drop not null; insert into users (id, user_id, username) values (901, 'n1', null), (902, 'n2', null);"),
         State::new("preferences '', None and {name: Bob}", "rc 1: invalid input syntax for type json", baseline, Head("adopted"))
             .alembic(&["20251011_baseline_v106"])
             .then("insert into universal_users (universal_id, primary_username, preferences) values ('x1', 'a', ''), ('x2', 'b', 'None'), ('x3', 'c', '{name: Bob}'), ('x4', 'd', null);"),
@@ -497,7 +610,15 @@ pub fn states() -> Vec<State> {
             .then("alter table character_insights drop column emotional_valence; drop index idx_character_insights_character_id; alter table facts drop constraint facts_user_id_fkey;"),
         State::new("a head with a column of another type", "head, incomplete", head, Refused(76, &["column users.message_count", "expected integer", "found bigint"]))
             .alembic(&["954245770def"])
-            .then("alter table users alter column message_count type bigint;"),
+            .then("alter table users alter column message_count type bigint;")
+            .way_out("alter table public.users alter column message_count type integer using message_count::integer"),
+        State::new("an idle-in-transaction reader of characters", "hangs without limit", baseline, Head("adopted"))
+            .files()
+            .with_reader(),
+        State::new("a role with CRUD rights only", "stamp fails, rc 0, nothing done", baseline, Refused(77, &["have the database's owner run: create schema", "grant usage, create on schema"]))
+            .files()
+            .then("create role \"DATABASE_rows\" login password 'of-a-test'; grant select, insert, update, delete on all tables in schema public to \"DATABASE_rows\"; grant usage on all sequences in schema public to \"DATABASE_rows\";")
+            .with_rows_only(),
     ];
     states.extend(lied! {
         "11f9e26c6345" => "2 tables",
@@ -508,6 +629,10 @@ pub fn states() -> Vec<State> {
         "drop_legacy_json" => "11 tables; 2 columns left over",
         "phase1_2_cleanup" => "11 tables; 3 tables and 2 columns left over",
         "drop_legacy_roleplay" => "11 tables; 3 tables and 2 columns left over",
+        "27e207ded5a0" => "19 tables and 6 columns, preferences still text",
+        "ab68d77b5088" => "19 tables and 6 columns, preferences still text",
+        "9c23e4e81011" => "19 tables and 6 columns, preferences still text",
+        "3ec726abae38" => "20 tables and 9 columns, preferences still text",
         "5891d5443712" => "15 tables and 6 columns",
         "336ce8830dfe" => "18 tables and 6 columns",
         "20251019_conv_summaries" => "1 table",

@@ -232,7 +232,10 @@ pub fn lost(catalog: &Catalog, before: &Values, after: &Values) -> Vec<String> {
                 .collect()
         };
         for row in rows {
-            let mut places = find(row, &mut after.tables.get(name).into_iter().flatten());
+            // Where a refusal told to put them.
+            let aside = [name.clone(), format!("{name}_own"), format!("public_before.{table}")];
+            let kept = aside.iter().filter_map(|name| after.tables.get(name)).flatten();
+            let mut places = find(row, &mut kept.into_iter());
             places.extend(find(
                 row,
                 &mut after.archive.iter().filter(|(of, _)| of == table).map(|(_, row)| row),
