@@ -72,6 +72,22 @@ pub enum Command {
         #[arg(default_value = "head", value_name = "head|+N|NUMBER|RELEASE")]
         target: String,
     },
+    /// Go back to an older version in both stores: -1, a version's number, or a release
+    ///
+    /// One transaction a version: its down.sql, its ledger row removed, and the catalog of the version below proven, or
+    /// nothing. What the versions had dropped or converted comes back from the archive, and what goes now is kept there
+    /// for the next upgrade. Start the older image afterwards; the newest would upgrade again.
+    Downgrade {
+        /// `-N` counts back from where Postgres is
+        #[arg(value_name = "-N|NUMBER|RELEASE", allow_hyphen_values = true)]
+        target: String,
+        /// Show what would be done, and change nothing
+        #[arg(long)]
+        dry_run: bool,
+        /// Print JSON
+        #[arg(long)]
+        json: bool,
+    },
     /// Wait until both stores answer, and change nothing
     Wait,
     /// Show what `run` would do
@@ -95,7 +111,7 @@ pub enum Command {
         #[arg(long)]
         json: bool,
     },
-    /// Show or remove what versions dropped, converted, updated or deleted: the rows as they were
+    /// Show, put back or remove what versions dropped, converted, updated or deleted: the rows as they were
     Archive {
         #[command(subcommand)]
         action: ArchiveAction,
@@ -184,6 +200,19 @@ pub enum ArchiveAction {
         /// At most so many
         #[arg(long, value_name = "N", default_value_t = 100)]
         limit: u32,
+        /// Print JSON
+        #[arg(long)]
+        json: bool,
+    },
+    /// Put rows back into the table as it is now: those that are missing, and values where there is NULL
+    ///
+    /// All of it or nothing: a row that has other values by now is named, and nothing changes.
+    Restore {
+        /// As `tandem archive list` shows it; the schema may be left out
+        table: String,
+        /// The version that kept them; needed where several did
+        #[arg(long, value_name = "NUMBER")]
+        version: Option<i64>,
         /// Print JSON
         #[arg(long)]
         json: bool,

@@ -7,6 +7,7 @@ use crate::inspect::{self, Stores, Subject};
 use crate::postgres;
 use crate::postgres::introspect::Exclude;
 use crate::postgres::lock::{self, Key};
+use crate::postgres::putback;
 use crate::postgres::session::{Backend, Session};
 use crate::postgres::store::Store;
 use crate::probe::{Board, Phase, Responder};
@@ -15,7 +16,8 @@ use crate::retained::{Kind, Retained};
 use crate::timeline::{self, Number, Timeline, lint};
 use crate::wait;
 use crate::{
-    event, history, operate, plan, progress, qdrant, record, report, retained, run, termination, upgrade,
+    downgrade, event, history, operate, plan, progress, qdrant, record, report, retained, run, termination,
+    upgrade,
 };
 use std::ffi::OsString;
 use std::time::{Duration, Instant};
@@ -72,6 +74,9 @@ pub async fn run(command: Command, settings: &Settings, interruptible: &Interrup
         Command::Upgrade { target } => {
             let until = upgrade_target(settings, interruptible, &target).await?;
             bring_to_head(settings, interruptible, false, Some(until), &Board::new(Meter::default())).await?
+        }
+        Command::Downgrade { target, dry_run, json } => {
+            downgrade(settings, interruptible, &target, dry_run, json).await?
         }
         Command::Adopt => {
             bring_to_head(settings, interruptible, true, None, &Board::new(Meter::default())).await?
@@ -186,6 +191,48 @@ async fn upgrade_target(settings: &Settings, interruptible: &Interruptible, aske
     Ok(target)
 }
 
+/// Goes back in Postgres, then brings Qdrant after it as the older image would.
+async fn downgrade(
+    settings: &Settings,
+    interruptible: &Interruptible,
+    asked: &str,
+    dry_run: bool,
+    json: bool,
+) -> Result<()> {
+    let timeline = load(settings)?;
+    let (store, exclude) = (Store::new(&timeline.settings), run::exclude(&timeline));
+    let newest = subject(settings, &timeline, &store, &exclude, false);
+    let expected = inspect::load_expected(&settings.migrations, &timeline)?;
+    let mut stores = connect(settings, interruptible).await?;
+    let meter = Meter::default();
+    let options = run::Options {
+        migrations: &settings.migrations,
+        lock_patience: settings.lock_timeout,
+        ddl_lock_timeout: DDL_LOCK_TIMEOUT,
+        meter: &meter,
+    };
+    let target = downgrade::target(&mut stores, &newest, &expected, asked).await?;
+    let older_timeline = timeline.clone().until(target);
+    let older = Subject { exactly: true, ..subject(settings, &older_timeline, &store, &exclude, false) };
+    let way = downgrade::Way { newest: &newest, older: &older, expected: &expected, target };
+    let plan = downgrade::plan(&mut stores, &way).await?;
+    if !dry_run {
+        downgrade::postgres(&mut stores, &way, &options).await?;
+        let mut first = Some(stores);
+        let connect = || {
+            let connected = first.take();
+            async move {
+                match connected {
+                    Some(stores) => Ok(stores),
+                    None => connect(settings, interruptible).await,
+                }
+            }
+        };
+        run::bring_to_head(connect, &older, &options).await?;
+    }
+    if json || dry_run { answer(json, &plan, || plan.text()) } else { Ok(()) }
+}
+
 async fn show_history(settings: &Settings, interruptible: &Interruptible, json: bool) -> Result<()> {
     let store = Store::new(&load(settings)?.settings);
     let mut session = session(settings, interruptible).await?;
@@ -205,6 +252,22 @@ async fn archive(settings: &Settings, interruptible: &Interruptible, action: Arc
         ArchiveAction::Show { table, limit, json } => {
             let rows = history::rows(&mut session, &store, &table, limit).await?;
             answer(json, &rows, || history::rows_text(&rows))
+        }
+        ArchiveAction::Restore { table, version, json } => {
+            let expected = inspect::load_expected(&settings.migrations, &load(settings)?)?;
+            let exclude = Exclude {
+                ledger_schema: &timeline.ledger_schema,
+                adoption_tables: &timeline.adoption_tables,
+            };
+            let key = Key::Timeline(timeline.application.clone());
+            let held = lock::acquire(&mut session, &store, key, settings.lock_timeout).await?;
+            let lock_timeout = DDL_LOCK_TIMEOUT.as_millis().try_into().unwrap_or(u64::MAX);
+            session.establish_contract(&timeline.schemas, lock_timeout).await?;
+            let wanted = putback::Wanted { table: &table, version };
+            let restored =
+                putback::restore(&mut session, &store, &timeline, &exclude, &expected, &wanted).await?;
+            held.release(&mut session).await?;
+            answer(json, &restored, || restored.text())
         }
         ArchiveAction::Drop { table, version, rows, json } => {
             let key = Key::Timeline(timeline.application.clone());

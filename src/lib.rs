@@ -11,6 +11,7 @@ pub mod cli;
 pub mod collection;
 pub mod commands;
 pub mod config;
+pub mod downgrade;
 pub mod error;
 pub mod event;
 pub mod exec;

@@ -7,9 +7,10 @@ use crate::inspect::{self, Complete, Inspection, Stores, Subject};
 use crate::ledger::{self, Origin, Phase};
 use crate::plan::{self, Plan};
 use crate::postgres::apply::{self, Apply, Context};
-use crate::postgres::archive;
+use crate::postgres::archive::{self, Direction};
 use crate::postgres::introspect::Exclude;
 use crate::postgres::lock::{self, Key};
+use crate::postgres::putback::Move;
 use crate::postgres::repair;
 use crate::postgres::session::cell;
 use crate::postgres::store::Entry;
@@ -19,6 +20,7 @@ use crate::timeline::lint::{self, Finding, Severity};
 use crate::timeline::{Check, Number, Timeline};
 use crate::verdict;
 use sha2::{Digest, Sha256};
+use std::collections::BTreeSet;
 use std::path::Path;
 use std::time::{Duration, Instant};
 
@@ -194,21 +196,37 @@ async fn commit_postgres(
         .or(inspection.ledger.as_ref().map(|ledger| ledger.at()));
     let mut catalog = at.and_then(|at| expected.catalog_at(at)).unwrap_or_default();
     let mut since = Vec::new();
+    let downgraded = match inspection.ledger.is_some() && !plan.apply.is_empty() {
+        true => store.downgraded(&mut stores.session).await?,
+        false => BTreeSet::new(),
+    };
     for version in plan.apply.iter().filter_map(|number| timeline.version(*number)) {
         let is_last = Some(version.number) == last;
         let begun = Instant::now();
         let effects = expected.effects.get(&version.number);
-        let archive = archive::statements(store, version, &catalog, effects);
+        let mut archive = archive::statements(store, version, Direction::Up, &catalog, effects);
+        let before = catalog.clone();
         since.extend(effects);
         match effects {
             Some(effects) => catalog.apply(effects),
             None => catalog.clone_from(&expected.baseline),
         }
+        let (from, to) = (&before, &catalog);
+        let way = Move { store, version, direction: Direction::Up, from, to };
+        let mut put_back = String::new();
+        if downgraded.contains(&version.number) {
+            let back = way.put_back();
+            archive.insert_str(0, &back.before);
+            put_back.push_str(&back.after);
+        }
+        put_back.push_str(&way.became());
         let compared = is_last || timeline.settings.check == Check::EachVersion;
         let step = Apply {
             version,
             opening: std::mem::take(&mut opening),
             archive,
+            put_back,
+            back_to: None,
             closing: format!("{}{}", mirror(version.number), if is_last { committed.as_str() } else { "" }),
             expected: compared.then_some(&catalog),
             optional: expected.optional_at(version.number),
@@ -236,7 +254,7 @@ async fn commit_postgres(
 }
 
 /// The statements that leave Alembic's ledger at a version, if there is one and it is not to be left alone.
-fn mirror(timeline: &Timeline, inspection: &Inspection<'_>, at: Number) -> String {
+pub(crate) fn mirror(timeline: &Timeline, inspection: &Inspection<'_>, at: Number) -> String {
     if !timeline.settings.adoption_mirror {
         return String::new();
     }

@@ -221,6 +221,8 @@ pub enum Collection {
     Orphaned { at: Number },
     /// Stamped by another database's ledger.
     OtherLineage { lineage: String },
+    /// Stamped above the ledger's version by this ledger, which has gone back since.
+    WentBack { at: Number, ledger: Number },
     /// Stamped above the ledger's version.
     Above { at: Number, ledger: Number },
 }
@@ -240,6 +242,10 @@ pub fn collection(
         (Some(Some((_, stamped))), _, None) => Collection::Orphaned { at: stamped },
         (Some(Some((theirs, _))), _, Some(ours)) if theirs != ours => {
             Collection::OtherLineage { lineage: theirs.to_owned() }
+        }
+        // The ledger knows that it had published this: it was downgraded. One from a backup would not know.
+        (Some(Some((_, stamped))), Some(published), _) if stamped > at && published >= stamped => {
+            Collection::WentBack { at: stamped, ledger: at }
         }
         (Some(Some((_, stamped))), _, _) if stamped > at => Collection::Above { at: stamped, ledger: at },
         (Some(Some((_, stamped))), _, _) => Collection::Stamped { at: stamped },
@@ -266,6 +272,9 @@ impl Collection {
             Self::Stamped { at } => format!("stamped at version {at}"),
             Self::Orphaned { at } => format!("stamped at version {at}, beside a Postgres that has no ledger"),
             Self::OtherLineage { lineage } => format!("stamped by another database (lineage {lineage})"),
+            Self::WentBack { at, ledger } => {
+                format!("stamped at version {at}, from which the ledger has gone back to {ledger}")
+            }
             Self::Above { at, ledger } => format!("stamped at version {at}, above the ledger's {ledger}"),
         }
     }

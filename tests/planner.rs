@@ -360,11 +360,19 @@ fn every_stamp_of_a_collection_has_its_finding() {
         ),
         (
             Some(Some(("l", 4))),
-            Some(4),
+            Some(3),
             Some("l"),
             Collection::Above { at: 4, ledger: 3 },
             skewed,
             "above the ledger's 3",
+        ),
+        (
+            Some(Some(("l", 4))),
+            Some(4),
+            Some("l"),
+            Collection::WentBack { at: 4, ledger: 3 },
+            !skewed,
+            "gone back to 3",
         ),
         (
             Some(Some(("l", 3))),

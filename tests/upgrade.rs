@@ -168,3 +168,86 @@ fn the_archive_loses_exactly_what_the_command_names_or_nothing() {
     assert_eq!(left(), "2public.b 3public.a 3public.a");
     world.output(["verify"]).expect(0);
 }
+
+/// Version 2 deletes rows and version 3 empties values, both declared.
+fn thinned(world: &World) {
+    world.version(
+        "0001_tables",
+        "create table a (id serial primary key, x text, y int, at timestamptz default now());\n\
+         create function touch() returns trigger language plpgsql as $$ begin new.at := '2030-01-01'; return new; end $$;\n\
+         create trigger touched before insert or update on a for each row execute function touch();\n\
+         create table gone (id int primary key);\n",
+        "",
+    );
+    world.version(
+        "0002_fewer",
+        "delete from a where id > 3;\n",
+        "[[archive]]\ntable = \"a\"\nwhere = \"id > 3\"\n[proof]\nsql = \"select true\"\n",
+    );
+    world.version(
+        "0003_emptier",
+        "update a set x = null;\ndrop table gone;\n",
+        "[[archive]]\ntable = \"a\"\n",
+    );
+    world.record();
+    world.output(["upgrade", "1"]).expect(0);
+    let rows =
+        "insert into a (x, y) select 'x' || n, n from generate_series(1, 20) n; insert into gone values (1)";
+    world.db.execute(rows);
+    world.output(["upgrade"]).expect(0);
+}
+
+const ROWS: &str = "select coalesce(string_agg(id || coalesce(x, '-') || y || to_char(at, 'YYYY'), ' ' order by id), '') from a";
+
+#[test]
+fn archived_rows_come_back_where_they_are_missing_or_null() {
+    let world = World::empty();
+    thinned(&world);
+    world.db.execute("update a set at = '2020-01-01'; alter table a disable trigger touched; update a set at = '2020-01-01'; alter table a enable always trigger touched");
+    assert_eq!(world.query(ROWS), "1-12020 2-22020 3-32020");
+    let restore = |version: &str| world.output(["archive", "restore", "a", "--version", version, "--json"]);
+    world.output(["archive", "restore", "a"]).expect(76).says(&["versions 2, 3 kept rows"]);
+    let done = json_of(restore("2"));
+    assert_eq!((&done["inserted"], &done["filled"], &done["archived"]), (&17.into(), &0.into(), &17.into()));
+    // The archived rows have the time that the trigger gave them; those of version 3 lost only x.
+    world.db.execute("alter table a disable trigger touched; update a set at = '2030-01-01'; alter table a enable always trigger touched");
+    let done = json_of(restore("3"));
+    assert_eq!((&done["inserted"], &done["filled"], &done["archived"]), (&0.into(), &3.into(), &3.into()));
+    let rows: Vec<String> = (1..=20).map(|n| format!("{n}x{n}{n}2030")).collect();
+    assert_eq!(world.query(ROWS), rows.join(" "));
+    assert_eq!(world.query("select tgenabled::text from pg_trigger where tgname = 'touched'"), "A");
+    world.db.execute("insert into a (x, y) values ('new', 0)");
+    assert_eq!(world.query("select max(id)::text from a"), "21");
+    // Once more there is nothing to do.
+    let done = json_of(restore("3"));
+    assert_eq!((&done["inserted"], &done["filled"]), (&0.into(), &0.into()));
+    world.db.execute("alter table a enable trigger touched");
+    world.output(["verify"]).expect(0);
+}
+
+#[test]
+fn archived_rows_that_differ_are_named_and_nothing_comes_back() {
+    let world = World::empty();
+    let restore =
+        |table: &str, version: &str| world.output(["archive", "restore", table, "--version", version]);
+    world.version("0001_tables", "create table a (id int);\n", "");
+    world.record();
+    restore("a", "1").expect(76).says(&["the archive has no rows of a"]);
+    let world = World::empty();
+    thinned(&world);
+    let restore =
+        |table: &str, version: &str| world.output(["archive", "restore", table, "--version", version]);
+    world.db.execute("insert into a (id, x, y) select n, 'other', n from generate_series(5, 17) n");
+    let before = world.query(ROWS);
+    restore("a", "2").expect(76).says(&["13 of the archived rows", "id = 5", "; …", "nothing was changed"]);
+    restore("public.gone", "3").expect(76).says(&["no table public.gone", "tandem downgrade"]);
+    restore("a", "9").expect(76).says(&["no rows of a"]);
+    assert_eq!(world.query(ROWS), before);
+    world
+        .db
+        .execute("delete from a where id > 3; alter table a add constraint short check (id < 9) not valid");
+    let before = world.query(ROWS);
+    restore("a", "2").expect(76).says(&["does not take the archived rows", "short"]);
+    assert_eq!(world.query(ROWS), before);
+    world.output(["archive", "list"]).expect(0);
+}

@@ -739,8 +739,8 @@ fn commented(id: &ObjectId, object: &Object) -> Option<String> {
     }
 }
 
-/// The first list in parentheses, taken apart.
-fn columns(definition: &str) -> Vec<String> {
+/// The first list in parentheses, taken apart: the columns of a key as SQL names them.
+pub(crate) fn columns(definition: &str) -> Vec<String> {
     let Some(start) = definition.find('(') else { return Vec::new() };
     let (mut depth, mut from, mut parts, mut within) = (0, start + 1, Vec::new(), false);
     for (at, c) in definition.char_indices().skip_while(|(at, _)| *at < start) {

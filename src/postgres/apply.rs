@@ -11,7 +11,7 @@ use crate::catalog::{self, Catalog, Effects, Kind, Optional};
 use crate::error::{Error, ExitCode, Result};
 use crate::ledger::Origin;
 use crate::timeline::sql::{self, NonTransactional};
-use crate::timeline::{Settings, SqlFile, Version};
+use crate::timeline::{Number, Settings, SqlFile, Version};
 use backon::{BackoffBuilder as _, ExponentialBuilder};
 use std::time::Duration;
 
@@ -38,6 +38,10 @@ pub struct Apply<'a> {
     pub opening: String,
     /// The statements that keep what the version takes away.
     pub archive: String,
+    /// The statements behind the version's own that put back what the opposite step kept.
+    pub put_back: String,
+    /// The version below, if this one is taken back: `version.up` is its `down.sql` then.
+    pub back_to: Option<Number>,
     /// Statements behind the ledger row, in the same transaction.
     pub closing: String,
     /// The catalog that must be there afterwards; `None` leaves the comparison to the run's last version.
@@ -224,7 +228,8 @@ async fn in_transaction(
     let data = version.data.as_deref().unwrap_or("");
     let assertion = contract_assertion(&context.settings.schemas, Some(&context.held.absence()));
     // A line break ends a comment on the last line of the file.
-    let body = format!("{begin}{up}\n;{data}\n;{watched}{restore}{assertion};");
+    let put_back = &step.put_back;
+    let body = format!("{begin}{up}\n;{data}\n;{watched}{put_back}{restore}{assertion};");
     let result = match step.expected {
         None if version.proof.is_none() => {
             let entry = record(context, step, None, None, DURATION);
@@ -380,6 +385,16 @@ async fn prove(
         let actual =
             introspect::introspect(session.connection(), &context.settings.schemas, context.exclude).await?;
         let difference = catalog::compare_leniently(&actual, expected, step.optional);
+        if !difference.is_proof()
+            && let Some(below) = step.back_to
+        {
+            return Err(Error::new(
+                ExitCode::Refused,
+                format!("the down.sql of version {} ({}) leaves another catalog than that of version {below}, so it was rolled back: {difference}", version.number, version.name),
+            )
+            .expected(format!("the recorded catalog of version {below}"))
+            .remedy("mend the down.sql, and try again"));
+        }
         if !difference.is_proof() {
             return Err(Error::new(
                 ExitCode::StepFailed,
@@ -474,6 +489,9 @@ fn record(
     catalog: Option<&str>,
     duration: &str,
 ) -> String {
+    if let Some(below) = step.back_to {
+        return context.store.step_back(step.version.number, below, digest, catalog);
+    }
     context.store.record(&Entry {
         version: step.version,
         origin: Origin::Applied,

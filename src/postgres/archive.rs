@@ -5,7 +5,80 @@ use super::session::{identifier, literal};
 use super::store::Store;
 use crate::catalog::{Catalog, Detail, Effects, Kind, ObjectId};
 use crate::timeline::Version;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
+
+/// Which way along the timeline a step goes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Direction {
+    Up,
+    Down,
+}
+
+impl Direction {
+    /// The other way.
+    pub fn opposite(self) -> Self {
+        match self {
+            Self::Up => Self::Down,
+            Self::Down => Self::Up,
+        }
+    }
+
+    /// The condition on archived rows `a` that a step in this direction kept, and that were not put back yet.
+    pub fn active(self) -> &'static str {
+        match self {
+            Self::Up => "a.why ~ '^(table dropped|declared|columns dropped)'",
+            Self::Down => "a.why like 'downgrade: %'",
+        }
+    }
+
+    fn prefix(self) -> &'static str {
+        match self {
+            Self::Up => "",
+            Self::Down => "downgrade: ",
+        }
+    }
+}
+
+/// A table of which a step keeps rows.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct KeptTable {
+    pub schema: String,
+    pub relation: String,
+    /// How the archive names it: as the catalog does, and as an `[[archive]]` does.
+    pub spellings: BTreeSet<String>,
+}
+
+/// The tables of which a step in this direction keeps rows, by the catalog before it and its effects.
+pub fn tables(
+    version: &Version,
+    direction: Direction,
+    before: &Catalog,
+    effects: &Effects,
+) -> Vec<KeptTable> {
+    let mut tables: BTreeMap<(String, String), BTreeSet<String>> = BTreeMap::new();
+    let derived = taken_away(before, effects).into_iter().map(|rows| rows.table);
+    let declared = version.archives.iter().map(|archive| full_name(before, &archive.table));
+    for table in derived.chain(declared.filter(|_| direction == Direction::Up)) {
+        let spelling = table.replace('"', "");
+        if let Some(id) = find(before, &spelling) {
+            let name = format!("{}.{}", id.schema, id.relation);
+            tables.entry((id.schema.clone(), id.relation.clone())).or_default().extend([spelling, name]);
+        }
+    }
+    tables
+        .into_iter()
+        .map(|((schema, relation), spellings)| KeptTable { schema, relation, spellings })
+        .collect()
+}
+
+/// The table that the archive names so, with or without its schema.
+pub fn find<'a>(catalog: &'a Catalog, name: &str) -> Option<&'a ObjectId> {
+    catalog
+        .objects
+        .keys()
+        .filter(|id| id.kind == Kind::Table)
+        .find(|id| id.relation == name || name == format!("{}.{}", id.schema, id.relation))
+}
 
 /// Which rows to keep, and why.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -21,14 +94,25 @@ struct Rows {
 ///
 /// `before` is the expected catalog of the version before. A table that is not there (an optional object) has nothing to
 /// keep.
-pub fn statements(store: &Store, version: &Version, before: &Catalog, effects: Option<&Effects>) -> String {
-    let declared = version.archives.iter().map(|archive| Rows {
+pub fn statements(
+    store: &Store,
+    version: &Version,
+    direction: Direction,
+    before: &Catalog,
+    effects: Option<&Effects>,
+) -> String {
+    // A declaration is about what the version does, not about what undoes it.
+    let archives = version.archives.iter().filter(|_| direction == Direction::Up);
+    let declared = archives.map(|archive| Rows {
         table: full_name(before, &archive.table),
         why: "declared".into(),
         condition: archive.condition.clone(),
     });
     let derived = effects.map(|effects| taken_away(before, effects)).unwrap_or_default();
-    once(derived.into_iter().chain(declared)).iter().map(|rows| keep(store, version, rows)).collect()
+    once(derived.into_iter().chain(declared))
+        .iter()
+        .map(|rows| keep(store, version, direction, rows))
+        .collect()
 }
 
 /// The rows of one table are kept once, for whatever reasons.
@@ -121,8 +205,9 @@ fn qualified(id: &ObjectId) -> String {
     format!("{}.{}", identifier(&id.schema), identifier(&id.relation))
 }
 
-fn keep(store: &Store, version: &Version, rows: &Rows) -> String {
-    let insert = store.archive(version.number, &rows.table, &rows.why, rows.condition.as_deref());
+fn keep(store: &Store, version: &Version, direction: Direction, rows: &Rows) -> String {
+    let why = format!("{}{}", direction.prefix(), rows.why);
+    let insert = store.archive(version.number, &rows.table, &why, rows.condition.as_deref());
     format!(
         "do $tandem$ begin if pg_catalog.to_regclass({}) is not null then execute {}; end if; end $tandem$;\n",
         literal(&rows.table),

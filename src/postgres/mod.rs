@@ -9,6 +9,7 @@ pub mod fault;
 pub mod guard;
 pub mod introspect;
 pub mod lock;
+pub mod putback;
 pub mod repair;
 pub mod session;
 pub mod store;

@@ -2,9 +2,10 @@
 //! all of it counts only if the result is the expected catalog and every `[proof]` holds. One transaction.
 
 use super::apply::{self, Context, Stop};
+use super::archive::{self, Direction};
 use super::session::{Failure, Session, cell, contract_assertion, literal, search_path, set_search_path};
 use super::store::Entry;
-use super::{archive, guard, introspect};
+use super::{guard, introspect};
 use crate::catalog::render::{Completion, Statement, complete};
 use crate::catalog::{Catalog, Detail, Effects, Expected, compare_leniently};
 use crate::error::{Error, ExitCode, Result};
@@ -129,7 +130,7 @@ async fn run(
     there: &Catalog,
     effects: Option<&Effects>,
 ) -> std::result::Result<(), Stop> {
-    let kept = archive::statements(context.store, version, there, effects);
+    let kept = archive::statements(context.store, version, Direction::Up, there, effects);
     let (watch, watched) = guard::watch(context.settings, version, effects);
     let begin = format!("{}{kept}{watch}", set_search_path(&context.settings.schemas));
     let body = format!(

@@ -1,11 +1,13 @@
 //! The ledger, the journal and the state of a timeline in their Postgres schema.
 
+use super::archive::Direction;
 use super::session::{Failure, Session, begin_read_only, cell, identifier, literal};
 use crate::error::{Error, ExitCode, Result};
 use crate::ledger::{Ledger, OpenRun, Origin, Phase, Row};
 use crate::retained::Retained;
 use crate::timeline::{CHECKSUM_ALGORITHM, Number, Settings, Version};
 use sqlx::Row as _;
+use std::collections::BTreeSet;
 
 /// The tables of the ledger schema, so that "absent" can be told from "unreadable".
 const TABLES: [&str; 5] = ["archive", "journal", "ledger", "published", "state"];
@@ -242,6 +244,7 @@ impl Store {
                relation text not null,
                why text not null,
                row json not null,
+               became text,
                at timestamptz not null default pg_catalog.clock_timestamp()
              );
              create table {schema}.published (
@@ -453,6 +456,37 @@ impl Store {
             literal(why),
             condition.unwrap_or("true"),
         )
+    }
+
+    /// Takes back a version's row, and keeps the proven catalog with the row of the version below.
+    pub fn step_back(
+        &self,
+        version: Number,
+        below: Number,
+        digest: Option<&str>,
+        catalog: Option<&str>,
+    ) -> String {
+        let text = |value: Option<&str>| value.map_or("null".to_owned(), literal);
+        format!(
+            "{} update {}.ledger set catalog_digest = {}, catalog = {} where timeline = {} and version = {below};",
+            self.forget_rows(&[version]),
+            self.schema,
+            text(digest),
+            text(catalog),
+            self.key
+        )
+    }
+
+    /// The versions of which a downgrade kept rows that were not put back yet.
+    pub async fn downgraded(&self, session: &mut Session) -> Result<BTreeSet<Number>> {
+        let sql = format!(
+            "select distinct a.version from {}.archive a where a.timeline = {} and {}",
+            self.schema,
+            self.key,
+            Direction::Down.active()
+        );
+        let rows = session.run("looking for what downgrades kept", sql).await?;
+        (0..rows.len()).map(|i| cell(&rows, i, 0)).collect()
     }
 
     /// Replaces the raw checksum of rows whose tokens are unchanged.
