@@ -124,6 +124,35 @@ fn an_older_image_is_refused_where_a_newer_version_shuts_it_out() {
     world.start(&["true"]).expect(76).says(&["ahead", "newer image"]);
 }
 
+/// The newest rows decide: each version says for itself from which image on it can be run on.
+#[test]
+fn an_older_image_starts_exactly_from_the_version_that_every_newer_one_allows() {
+    let world = World::small();
+    let third = |from: i64| format!("compatible_from = {from}\n");
+    world.version("0003_more", "alter table users add column nick text;\n", &third(2));
+    world.record();
+    world.start(&["true"]).expect(0);
+    let state = world.state();
+    world.without("0003");
+    world.start(&["true"]).expect(0).says(&["ahead"]);
+    world.without("0002");
+    world
+        .start(&["true"])
+        .expect(76)
+        .says(&["version 3 (more) no longer lets older ones run", "this image has 1"]);
+    assert_eq!(world.state(), state);
+}
+
+#[test]
+fn an_older_image_is_refused_where_the_collection_does_not_belong_to_the_newer_database() {
+    let world = World::small();
+    world.start(&["true"]).expect(0);
+    world.without("0002");
+    world.qdrant.rest("DELETE", &format!("/collections/{}", world.collection), "").unwrap();
+    world.start(&["true"]).expect(76).says(&["skewed", "gone"]);
+    assert!(world.collection_info().is_none());
+}
+
 #[test]
 fn an_older_image_is_refused_where_the_catalog_is_not_the_stored_one() {
     let world = World::small();
