@@ -32,36 +32,56 @@ pub fn watch(settings: &Settings, version: &Version, effects: Option<&Effects>) 
         )
     };
     let schemas = settings.schemas.iter().map(|schema| literal(schema)).collect::<Vec<_>>().join(", ");
-    let oids = |names: &BTreeSet<String>| {
-        format!(
+    let oids = |names: &BTreeSet<String>| match names.len() {
+        0 => "null".to_owned(),
+        _ => format!(
             "(select pg_catalog.json_agg(c.oid::bigint) from pg_catalog.unnest({}) as name join pg_catalog.pg_class c on c.oid = pg_catalog.to_regclass(name))",
             array(names)
-        )
+        ),
     };
+    // Not pg_stat_xact_user_tables: the view joins each table with its indexes, and a version pays for all tables.
+    let tables = format!(
+        "pg_catalog.pg_class c where c.relkind = 'r' \
+         and c.relnamespace in (select n.oid from pg_catalog.pg_namespace n where n.nspname in ({schemas}))"
+    );
+    let (updated, deleted) = (
+        "pg_catalog.pg_stat_get_xact_tuples_updated(c.oid)",
+        "pg_catalog.pg_stat_get_xact_tuples_deleted(c.oid)",
+    );
+    let changed = format!("({updated} > 0 or {deleted} > 0)");
     let before = format!(
-        "select pg_catalog.set_config('tandem.watched', pg_catalog.json_build_object(\
-           'kept', {}, 'filled', {}, \
-           'tables', (select pg_catalog.json_object_agg(relid, pg_catalog.json_build_array(n_tup_upd, n_tup_del)) \
-                      from pg_catalog.pg_stat_xact_user_tables where schemaname in ({schemas})))::text, true);",
+        "select pg_catalog.set_config('tandem.watched', (select pg_catalog.json_build_object(\
+           'kept', {}, 'filled', {}, 'there', pg_catalog.json_agg(c.oid::bigint), \
+           'counted', pg_catalog.json_object_agg(c.oid, pg_catalog.json_build_array({updated}, {deleted})) filter (where {changed})) \
+         from {tables})::text, true);",
         oids(&kept),
         oids(&filled),
     );
+    let set = |key: &str| {
+        format!(
+            "array(select e::bigint from pg_catalog.json_array_elements_text(\
+             case when pg_catalog.json_typeof(watched -> '{key}') = 'array' then watched -> '{key}' else '[]' end) e)"
+        )
+    };
     // A table that was not there before is the version's own. Rows of a partition belong to the partitioned table.
     let after = format!(
-        "do $tandem$ declare watched json := pg_catalog.current_setting('tandem.watched')::json; undeclared text; begin \
+        "do $tandem$ declare watched json; undeclared text; begin \
+         if exists (select from {tables} and {changed}) then \
+         watched := pg_catalog.current_setting('tandem.watched')::json; \
          select pg_catalog.string_agg(pg_catalog.format('%s (%s updated, %s deleted)', t.name, t.updated, t.deleted), ', ' order by t.name) into undeclared \
-         from (select s.schemaname || '.' || s.relname as name, \
-                 s.n_tup_upd - (b.counted ->> 0)::bigint as updated, s.n_tup_del - (b.counted ->> 1)::bigint as deleted, \
-                 array(select s.relid::bigint union select a::oid::bigint from pg_catalog.pg_partition_ancestors(s.relid) a) as relations \
-               from pg_catalog.pg_stat_xact_user_tables s \
-               cross join lateral (select watched -> 'tables' -> s.relid::text as counted) b \
-               where s.schemaname in ({schemas}) and b.counted is not null) t \
-         where (t.updated > 0 or t.deleted > 0) \
-           and not exists (select from pg_catalog.json_array_elements_text(coalesce(nullif((watched -> 'kept')::text, 'null'), '[]')::json) k where k::bigint = any (t.relations)) \
-           and not (t.deleted = 0 and exists (select from pg_catalog.json_array_elements_text(coalesce(nullif((watched -> 'filled')::text, 'null'), '[]')::json) k where k::bigint = any (t.relations))); \
+         from (select c.relnamespace::regnamespace || '.' || c.relname as name, \
+                 {updated} - coalesce((watched -> 'counted' -> c.oid::text ->> 0)::bigint, 0) as updated, \
+                 {deleted} - coalesce((watched -> 'counted' -> c.oid::text ->> 1)::bigint, 0) as deleted, \
+                 array(select c.oid::bigint union select a::oid::bigint from pg_catalog.pg_partition_ancestors(c.oid) a) as relations \
+               from {tables} and {changed} and c.oid::bigint = any ({})) t \
+         where (t.updated > 0 or t.deleted > 0) and not t.relations && {} \
+           and not (t.deleted = 0 and t.relations && {}); \
          if undeclared is not null then raise exception using errcode = 'TD002', \
            message = 'rows were updated or deleted that the archive does not keep: ' || undeclared, \
-           hint = 'declare them in the version''s TOML: [[archive]] with table and where'; end if; end $tandem$;"
+           hint = 'declare them in the version''s TOML: [[archive]] with table and where'; end if; end if; end $tandem$;",
+        set("there"),
+        set("kept"),
+        set("filled"),
     );
     (before, after)
 }
