@@ -46,6 +46,14 @@ impl PgVersion {
         }
     }
 
+    /// The directory with the server's `bin`, `lib` and `share`, fetched if this machine does not have it yet.
+    ///
+    /// # Errors
+    /// If the package cannot be had.
+    pub fn directory(self) -> Result<PathBuf> {
+        Ok(self.package().obtain()?.join("native"))
+    }
+
     fn package(self) -> Package {
         let (spec, integrity) = match self {
             PgVersion::V14 => (
@@ -98,6 +106,15 @@ pub struct Postgres {
 }
 
 impl Postgres {
+    /// A server that was started elsewhere; the URL is a superuser's.
+    ///
+    /// # Errors
+    /// If that is no URL.
+    pub fn at(text: &str) -> Result<Postgres> {
+        let url = Url::parse(text).context(|| "Postgres' URL is none".into())?;
+        Ok(Postgres { url, socket_dir: None })
+    }
+
     /// The server that all tests share: fast (`fsync = off`), `max_connections = 300`, every database private to its
     /// test. It is the one that `TANDEM_TEST_DATABASE_URL` names if that is set, whatever `version` says.
     ///
@@ -106,8 +123,7 @@ impl Postgres {
     pub fn shared(version: PgVersion) -> Result<Postgres> {
         static JOINED: Mutex<BTreeMap<PgVersion, Membership<Postgres>>> = Mutex::new(BTreeMap::new());
         if let Ok(text) = std::env::var("TANDEM_TEST_DATABASE_URL") {
-            let url = Url::parse(&text).context(|| "TANDEM_TEST_DATABASE_URL is not a URL".into())?;
-            return Ok(Postgres { url, socket_dir: None });
+            return Postgres::at(&text);
         }
         let mut joined = JOINED.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some(membership) = joined.get(&version) {
@@ -257,7 +273,7 @@ fn start(
     options: PostgresOptions,
     instance: impl FnOnce(Launch) -> Result<Instance>,
 ) -> Result<Process<Postgres>> {
-    let bin = options.version.package().obtain()?.join("native/bin");
+    let bin = options.version.directory()?.join("bin");
     process::make_dir(&dir)?;
     if dir.as_os_str().len() > 85 {
         return Err(Error::new(format!(

@@ -34,6 +34,14 @@ impl QdrantVersion {
         }
     }
 
+    /// The server's program, fetched if this machine does not have it yet.
+    ///
+    /// # Errors
+    /// If the package cannot be had.
+    pub fn program(self) -> Result<PathBuf> {
+        Ok(self.package().obtain()?.join("bin/qdrant"))
+    }
+
     fn package(self) -> Package {
         let (spec, integrity) = match self {
             QdrantVersion::V1_16_3 => (
@@ -83,7 +91,7 @@ impl Qdrant {
     pub fn shared(version: QdrantVersion) -> Result<Qdrant> {
         static JOINED: Mutex<BTreeMap<QdrantVersion, Membership<Qdrant>>> = Mutex::new(BTreeMap::new());
         if let Ok(text) = std::env::var("TANDEM_TEST_QDRANT_URL") {
-            return Qdrant::elsewhere(&text, std::env::var("TANDEM_TEST_QDRANT_API_KEY").ok());
+            return Qdrant::at(&text, std::env::var("TANDEM_TEST_QDRANT_API_KEY").ok());
         }
         let mut joined = JOINED.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some(membership) = joined.get(&version) {
@@ -108,10 +116,14 @@ impl Qdrant {
         start(dir.clone(), options, |launch| Instance::private(dir, keep, launch))
     }
 
-    fn elsewhere(text: &str, api_key: Option<String>) -> Result<Qdrant> {
-        let url = Url::parse(text).context(|| "TANDEM_TEST_QDRANT_URL is not a URL".into())?;
+    /// A server that was started elsewhere; the URL is its gRPC port's, REST is one below.
+    ///
+    /// # Errors
+    /// If that is no URL with a host.
+    pub fn at(text: &str, api_key: Option<String>) -> Result<Qdrant> {
+        let url = Url::parse(text).context(|| "Qdrant's URL is none".into())?;
         let grpc_port = url.port().unwrap_or(6334);
-        let host = url.host_str().ok_or_else(|| Error::new("TANDEM_TEST_QDRANT_URL names no host"))?;
+        let host = url.host_str().ok_or_else(|| Error::new("Qdrant's URL names no host"))?;
         let http_port = grpc_port.saturating_sub(1);
         Ok(Qdrant { scheme: url.scheme().into(), host: host.into(), grpc_port, http_port, api_key })
     }
@@ -228,7 +240,7 @@ fn start(
     options: QdrantOptions,
     instance: impl FnOnce(Launch) -> Result<Instance>,
 ) -> Result<Process<Qdrant>> {
-    let program = options.version.package().obtain()?.join("bin/qdrant");
+    let program = options.version.program()?;
     process::make_dir(&dir)?;
     let (grpc, http) = (port::take(options.grpc_port)?, port::take(options.http_port)?);
     let file = |name: &str| dir.join(name).display().to_string();
