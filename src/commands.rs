@@ -52,6 +52,9 @@ pub struct Interruptible {
 pub async fn run(command: Command, settings: &Settings, interruptible: &Interruptible) -> Result<Outcome> {
     match command {
         Command::Run { argv } => {
+            // What no mend elsewhere can change is said before anything is held.
+            warn_of_published_password(settings.postgres()?);
+            settings.qdrant()?;
             let board = Board::new(Meter::default());
             let responder = match settings.probe {
                 Some(address) => Some(Responder::start(address, board.clone()).await?),
@@ -107,9 +110,10 @@ pub async fn run(command: Command, settings: &Settings, interruptible: &Interrup
     Ok(Outcome::Exit(ExitCode::Ok))
 }
 
-/// Whether somebody can make it right while this process waits. Its own settings and a bug of its own stay as they are.
+/// Whether somebody can make it right while this process waits. The settings have been read by then, so what is wrong with
+/// them now, such as a database that is missing, is wrong on the server's side.
 fn may_be_mended(code: ExitCode) -> bool {
-    !matches!(code, ExitCode::Usage | ExitCode::Configuration | ExitCode::Bug | ExitCode::Signal(_))
+    !matches!(code, ExitCode::Usage | ExitCode::Bug | ExitCode::Signal(_))
 }
 
 /// Stays up with the cause in sight, until it is time to look again.
@@ -129,7 +133,6 @@ async fn bring_to_head(
     until: Option<Number>,
     board: &Board,
 ) -> Result<()> {
-    warn_of_published_password(settings.postgres()?);
     board.phase(Phase::Waiting);
     // The files are read on a thread of its own while the stores are waited for.
     let migrations = settings.migrations.clone();

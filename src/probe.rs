@@ -19,8 +19,11 @@ use tokio::time::{sleep, timeout};
 /// More than any prober sends.
 const LONGEST_HEAD: usize = 8192;
 
-/// How long a client may take for its request, and then to close.
+/// How long a client may take for its request, and to take the answer.
 const PATIENCE: Duration = Duration::from_secs(2);
+
+/// How long a client has to close first. One that waits for the end of the connection instead must not wait long.
+const CLOSING: Duration = Duration::from_millis(200);
 
 /// Enough for every kubelet, balancer and person at once; further ones wait in the backlog.
 const CONNECTIONS: usize = 32;
@@ -102,8 +105,9 @@ impl Board {
         &self.meter
     }
 
-    /// Says which phase has begun.
+    /// Says which phase has begun; what an earlier one counted is over.
     pub fn phase(&self, phase: Phase) {
+        self.meter.end();
         *self.stage() = Stage { phase, held: None };
     }
 
@@ -202,7 +206,7 @@ async fn answer(mut stream: TcpStream, board: Board) {
     // The client has the whole answer and closes. One that waits for us to close first is told so.
     let mut rest = [0; 512];
     for _ in 0..2 {
-        if timeout(PATIENCE, async { while stream.read(&mut rest).await.is_ok_and(|n| n > 0) {} })
+        if timeout(CLOSING, async { while stream.read(&mut rest).await.is_ok_and(|n| n > 0) {} })
             .await
             .is_ok()
         {
@@ -297,7 +301,6 @@ mod tests {
         let cause =
             r#""phase":"held","cause":{"code":76,"found":"a \"foreign\" database","remedy":"another one"}"#;
         says(&["\r\nRetry-After: 30\r\n", cause]);
-        meter.end();
         // What it was held for may have been mended.
         board.phase(Phase::Waiting);
         says(&[r#""phase":"waiting"}"#]);

@@ -5,8 +5,8 @@
 //!
 //! | endpoint | answer |
 //! |---|---|
-//! | `/health` | the process is alive; no database is asked |
-//! | `/ready` | both databases answer, else 503 |
+//! | `/health`, `/livez` | the process is alive; no database is asked |
+//! | `/ready`, `/readyz` | both databases answer, else 503 |
 //! | `/api/health` | Postgres answers, else 500 |
 //! | `/api/characters` | the active characters, by name |
 //! | `/api/memories` | what the collection in Qdrant holds |
@@ -67,7 +67,9 @@ async fn run() -> Result<()> {
     eprintln!("bot: {} answers on {} and {}", bot.name, health.local_addr()?, web.local_addr()?);
     let routes = Router::new()
         .route("/health", get(health_check))
+        .route("/livez", get(health_check))
         .route("/ready", get(ready))
+        .route("/readyz", get(ready))
         .route("/api/health", get(api_health))
         .route("/api/characters", get(characters))
         .route("/api/memories", get(memories))
@@ -94,7 +96,7 @@ impl Bot {
             .host(&text("POSTGRES_HOST", "localhost")?)
             .port(setting("POSTGRES_PORT", 5432)?)
             .username(&text("POSTGRES_USER", "whisperengine")?)
-            .password(&text("POSTGRES_PASSWORD", "whisperengine")?)
+            .password(&secret("POSTGRES_PASSWORD")?.unwrap_or_else(|| "whisperengine".into()))
             .database(&text("POSTGRES_DB", "whisperengine")?)
             .application_name("bot");
         // WhisperEngine knows the REST port; Qdrant's gRPC port is the next one unless told otherwise.
@@ -103,11 +105,24 @@ impl Bot {
         let host = text("QDRANT_HOST", "localhost")?;
         let host = if host.contains(':') { format!("[{host}]") } else { host };
         let qdrant = Qdrant::from_url(&format!("http://{host}:{grpc}"))
-            .api_key(env::var("QDRANT_API_KEY").ok().filter(|key| !key.is_empty()))
+            .api_key(secret("QDRANT_API_KEY")?)
             .skip_compatibility_check()
             .build()?;
         let collection = text("QDRANT_COLLECTION_NAME", "whisperengine_memory")?;
         Ok(Bot { name: text("DISCORD_BOT_NAME", "assistant")?, postgres, qdrant, collection })
+    }
+}
+
+/// A secret: the variable, or the file that its `_FILE` variant names.
+fn secret(name: &str) -> Result<Option<String>> {
+    let set = |name: &str| env::var(name).ok().filter(|text| !text.is_empty());
+    match (set(name), set(&format!("{name}_FILE"))) {
+        (None, Some(path)) => {
+            let text =
+                std::fs::read_to_string(path).map_err(|e| format!("{name}_FILE cannot be read: {e}"))?;
+            Ok(Some(text.trim_end_matches('\n').to_owned()))
+        }
+        (text, _) => Ok(text),
     }
 }
 
