@@ -1,0 +1,144 @@
+//! The images. No registry can be reached from everywhere, so stand-ins are made under the official names, unless the engine
+//! has the official ones already.
+
+use crate::docker::{LABEL, attempt, build, command, docker, exists, succeeds};
+use local_servers::{PgVersion, QdrantVersion};
+use sha2::{Digest, Sha256};
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+use std::sync::OnceLock;
+
+pub const POSTGRES: &str = "postgres:16-alpine";
+pub const QDRANT: &str = "qdrant/qdrant:v1.16.3";
+/// The quickstart's bot behind tandem.
+pub const BOT: &str = "tandem-quickstart:test";
+/// A Debian with the documented two lines.
+pub const MIRROR: &str = "tandem-test/mirror";
+
+const DEBIAN: &str = "tandem-test/debian";
+const LIBC: &str = "tandem-test/libc";
+const RUST: &str = "tandem-test/rust";
+
+/// What the shipped Dockerfile and compose files take from the environment: how to build without a network and without musl.
+pub const BUILD: [(&str, &str); 4] =
+    [("TANDEM_TAG", "test"), ("TANDEM_BUILDER", RUST), ("TANDEM_BASE", DEBIAN), ("TANDEM_PROFILE", "dev")];
+
+pub fn root() -> &'static Path {
+    Path::new(env!("CARGO_MANIFEST_DIR"))
+}
+
+fn here(name: &str) -> PathBuf {
+    root().join("tests/containers").join(name)
+}
+
+/// Makes whatever is missing, once for all tests.
+pub fn make() {
+    static MADE: OnceLock<()> = OnceLock::new();
+    MADE.get_or_init(|| {
+        let (code, text) = attempt(&["info"]);
+        assert_eq!(code, 0, "no Docker Engine answers; tests/containers/engine starts one\n{text}");
+        clear();
+        debian();
+        build(LIBC, &here("libc.Dockerfile"), &[], &[]);
+        servers();
+        let rust = format!("{RUST}:{}", rust());
+        docker(&["tag", &rust, RUST]);
+        shipped();
+        build(MIRROR, &here("mirror.Dockerfile"), &[(&root().join("migrations"), "migrations")], &[]);
+    });
+}
+
+/// Removes what an interrupted run left.
+fn clear() {
+    let label = format!("label={LABEL}");
+    for id in docker(&["ps", "--all", "--quiet", "--filter", &label]).lines() {
+        attempt(&["rm", "--force", "--volumes", id]);
+    }
+    for id in docker(&["network", "ls", "--quiet", "--filter", &label]).lines() {
+        attempt(&["network", "rm", id]);
+    }
+}
+
+fn debian() {
+    if exists("image", DEBIAN) {
+        return;
+    }
+    eprintln!("making a Debian base with debootstrap, once for this engine");
+    let directory = std::env::temp_dir().join(local_servers::unique_name("tandem-debian"));
+    let packages = "--include=ca-certificates,gcc,libc6-dev";
+    succeeds(Command::new("debootstrap").args(["--variant=minbase", packages, "bookworm"]).arg(&directory));
+    let mut packed = Command::new("tar")
+        .args(["--create", "--one-file-system", "--numeric-owner", "--directory"])
+        .arg(&directory)
+        .arg(".")
+        .stdout(Stdio::piped())
+        .spawn()
+        .expect("tar");
+    succeeds(command(&["import", "-", DEBIAN]).stdin(packed.stdout.take().unwrap()));
+    assert!(packed.wait().unwrap().success());
+    std::fs::remove_dir_all(directory).unwrap();
+}
+
+/// Both servers. An image of the name that is not of this making is the official one, and better.
+fn servers() {
+    let ours = |name: &str| {
+        !exists("image", name) || docker(&["inspect", "--format", "{{.Config.Labels}}", name]).contains(LABEL)
+    };
+    if ours(POSTGRES) {
+        let native = PgVersion::V16.directory().expect("Postgres' programs");
+        let entrypoint = here("postgres/docker-entrypoint.sh");
+        let context = [(native.as_path(), "native"), (entrypoint.as_path(), "docker-entrypoint.sh")];
+        build(POSTGRES, &here("postgres/Dockerfile"), &context, &[]);
+    }
+    if ours(QDRANT) {
+        let program = QdrantVersion::V1_16_3.program().expect("Qdrant's program");
+        build(QDRANT, &here("qdrant/Dockerfile"), &[(&program, "qdrant")], &[]);
+    }
+}
+
+/// The builder, under a tag that says what it was made of.
+fn rust() -> String {
+    let output = |command: &mut Command| succeeds(command.current_dir(root()));
+    let version = output(Command::new("rustc").arg("--version"));
+    let lock = std::fs::read(root().join("Cargo.lock")).unwrap();
+    let made_of = Sha256::new().chain_update(version).chain_update(lock).finalize();
+    let tag: String = made_of.iter().take(8).map(|byte| format!("{byte:02x}")).collect();
+    if exists("image", &format!("{RUST}:{tag}")) {
+        return tag;
+    }
+    eprintln!("making the builder image, once for this toolchain and these crates");
+    let sysroot = PathBuf::from(output(Command::new("rustc").args(["--print", "sysroot"])));
+    let directory = std::env::temp_dir().join(local_servers::unique_name("tandem-rust"));
+    std::fs::create_dir_all(directory.join("bin")).unwrap();
+    for program in ["rustc", "cargo"] {
+        std::fs::copy(sysroot.join("bin").join(program), directory.join("bin").join(program)).unwrap();
+    }
+    let crates = directory.join("crates");
+    output(Command::new("cargo").args(["vendor", "--quiet", "--locked", "--versioned-dirs"]).arg(&crates));
+    let config = directory.join("config.toml");
+    let text = "[source.crates-io]\nreplace-with = \"crates\"\n[source.crates]\ndirectory = \"/crates\"\n";
+    std::fs::write(&config, text).unwrap();
+    let (bin, lib) = (directory.join("bin"), sysroot.join("lib"));
+    let context = [
+        (bin.as_path(), "bin"),
+        (lib.as_path(), "lib"),
+        (crates.as_path(), "crates"),
+        (config.as_path(), "config.toml"),
+    ];
+    build(&format!("{RUST}:{tag}"), &here("rust.Dockerfile"), &context, &[]);
+    std::fs::remove_dir_all(directory).unwrap();
+    tag
+}
+
+/// The two images of the shipped Dockerfile, really compiled in it. What is inside the layers decides whether they are made anew.
+fn shipped() {
+    let arguments: Vec<String> =
+        BUILD[1..].iter().map(|(name, value)| format!("{}={value}", &name["TANDEM_".len()..])).collect();
+    for (target, tag) in [("quickstart", BOT), ("tandem", "tandem:test")] {
+        let mut docker = command(&["build", "--quiet", "--tag", tag, "--target", target]);
+        for argument in &arguments {
+            docker.args(["--build-arg", argument]);
+        }
+        succeeds(docker.arg(root()));
+    }
+}

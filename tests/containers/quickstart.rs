@@ -1,0 +1,205 @@
+//! `docker-compose.quickstart.yml` as a user meets it.
+
+use crate::compose::{Project, V1, v2};
+use crate::docker::{address, docker, get, inspect, logs, ok, says, until};
+use crate::installation::{self, Pair};
+use local_servers::{Postgres, Qdrant};
+use std::time::Instant;
+
+const BOT: &str = "whisperengine-assistant";
+const PAIR: Pair = Pair { database: "whisperengine", collection: "whisperengine_memory_assistant" };
+
+/// The bot answers on the published ports, and is the quickstart's.
+#[track_caller]
+fn healthy() -> serde_json::Value {
+    let health = ok("127.0.0.1", 3001, "/api/health");
+    assert_eq!(
+        (&health["status"], &health["database"]),
+        (&"healthy".into(), &"connected".into()),
+        "{health}"
+    );
+    assert_eq!(ok("127.0.0.1", 9090, "/health")["status"], "healthy");
+    let characters = ok("127.0.0.1", 3001, "/api/characters");
+    assert_eq!(characters["success"], true, "{characters}");
+    assert_eq!(ok("127.0.0.1", 9090, "/ready")["status"], "ready");
+    characters
+}
+
+/// What operators of the reference application look for: `docker logs … 2>&1 | grep -i "database initialization"`.
+#[track_caller]
+fn both_lines(starts: usize) {
+    let found = logs(BOT).to_lowercase().matches("database initialization").count();
+    assert_eq!(found, 2 * starts, "{}", logs(BOT));
+}
+
+/// It has started at the first attempt each time: nothing was restarted behind our back.
+#[track_caller]
+fn never_restarted() {
+    assert_eq!(inspect(BOT, "{{.RestartCount}}"), "0", "{}", logs(BOT));
+}
+
+fn postgres() -> Postgres {
+    let host = address("whisperengine-postgres");
+    Postgres::at(&format!("postgres://whisperengine:whisperengine_password@{host}:5432/whisperengine"))
+        .unwrap()
+}
+
+fn query(sql: &str) -> String {
+    crate::common::query(&postgres().url_as("whisperengine", "whisperengine_password", PAIR.database), sql)
+}
+
+#[test]
+#[ignore = "needs a Docker Engine: tests/containers/engine"]
+fn fresh_volumes_then_restart_down_up_and_recreation() {
+    let project = Project::quickstart(V1);
+    let alone = Instant::now();
+    project.compose(&["up", "--detach", "postgres"]);
+    until(|| postgres().execute(PAIR.database, "select 1").is_ok(), || logs("whisperengine-postgres"));
+    let alone = alone.elapsed();
+    project.compose(&["down", "--volumes"]);
+    let all = Instant::now();
+    project.compose(&["up", "--detach"]);
+    ok("127.0.0.1", 3001, "/api/health");
+    let all = all.elapsed();
+    eprintln!(
+        "up to /api/health on fresh volumes: {all:.2?}; up of Postgres alone to its first login: {alone:.2?}"
+    );
+    let characters = healthy();
+    assert_eq!(characters["count"], 1, "{characters}");
+    assert_eq!(characters["characters"][0]["bot_name"], "assistant");
+    both_lines(1);
+    says(BOT, "holds a password that everybody knows");
+    // The bot is process 1 of a container that may do nothing but that.
+    let processes = docker(&["top", BOT, "-o", "pid,args"]);
+    assert!(processes.lines().count() == 2 && processes.contains("/bot"), "{processes}");
+    let limits =
+        "{{.HostConfig.ReadonlyRootfs}} {{.Config.User}} {{.HostConfig.CapDrop}} {{.HostConfig.SecurityOpt}}";
+    assert_eq!(inspect(BOT, limits), "true 65532:65532 [ALL] [no-new-privileges:true]");
+    // Postgres had the start in two stages that fools who asks its socket.
+    assert!(
+        logs("whisperengine-postgres").matches("database system is ready to accept connections").count() >= 2
+    );
+
+    postgres().execute(PAIR.database, "update characters set description = 'my own'").unwrap();
+    for (again, what) in [
+        (&["restart"][..], "unchanged since their last proof"),
+        (&["down"], ""),
+        (&["up", "--detach"], "unchanged since their last proof"),
+        (&["up", "--detach", "--force-recreate"], "unchanged since their last proof"),
+    ] {
+        project.compose(again);
+        if again != ["down"] {
+            says(BOT, what);
+            healthy();
+            never_restarted();
+        }
+    }
+    both_lines(1);
+    assert_eq!(query("select string_agg(description, ',') from characters"), "my own");
+    assert_eq!(query("select count(*)::text from tandem.journal where ended is null"), "0");
+}
+
+#[test]
+#[ignore = "needs a Docker Engine: tests/containers/engine"]
+fn compose_v2_does_the_same() {
+    let project = Project::quickstart(&v2());
+    project.compose(&["up", "--detach"]);
+    healthy();
+    both_lines(1);
+    project.compose(&["down"]);
+    project.compose(&["up", "--detach", "--force-recreate"]);
+    healthy();
+    never_restarted();
+}
+
+#[test]
+#[ignore = "needs a Docker Engine: tests/containers/engine"]
+fn volumes_of_a_v1_0_6_installation() {
+    let project = Project::quickstart(V1);
+    project.compose(&["up", "--detach", "postgres", "qdrant"]);
+    let postgres = || postgres();
+    let qdrant = || Qdrant::at(&format!("http://{}:6334", address("whisperengine-qdrant")), None).unwrap();
+    until(|| postgres().execute(PAIR.database, "select 1").is_ok(), || logs("whisperengine-postgres"));
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+    let role = "alter role whisperengine password 'whisperengine_password'";
+    postgres().execute(PAIR.database, role).unwrap();
+    runtime.block_on(installation::install(&postgres(), &qdrant(), PAIR)).unwrap();
+    let tables = runtime.block_on(installation::tables(&postgres(), PAIR.database)).unwrap();
+    let points = installation::points(&qdrant(), PAIR.collection).unwrap();
+    assert!(tables.len() > 70 && points.len() == installation::MEMORIES);
+    project.compose(&["down"]);
+
+    project.compose(&["up", "--detach"]);
+    let characters = healthy();
+    assert_eq!(characters["count"], 5, "{characters}");
+    both_lines(1);
+    says(BOT, "Postgres is legacy");
+    never_restarted();
+    let now = runtime.block_on(installation::tables(&postgres(), PAIR.database)).unwrap();
+    assert_eq!(installation::lost(&tables, &now), [""; 0]);
+    assert_eq!(installation::points(&qdrant(), PAIR.collection).unwrap(), points);
+}
+
+#[test]
+#[ignore = "needs a Docker Engine: tests/containers/engine"]
+fn stores_that_come_late_in_either_order() {
+    for (first, second) in [("postgres", "qdrant"), ("qdrant", "postgres")] {
+        let project = Project::quickstart(V1);
+        project.compose(&["up", "--detach", "--no-deps", BOT]);
+        // Their names are not even known yet.
+        says(BOT, "Waiting for Postgres");
+        says(BOT, "Waiting for Qdrant");
+        until(|| get("127.0.0.1", 9090, "/livez").is_some_and(|(status, _)| status == 200), || logs(BOT));
+        let (status, body) = get("127.0.0.1", 9090, "/readyz").unwrap();
+        assert!(status == 503 && body.contains("\"phase\":\"waiting\""), "{status} {body}");
+        project.compose(&["up", "--detach", first]);
+        let name = if first == "postgres" { "Postgres" } else { "Qdrant" };
+        let is_ready = format!("{name} ");
+        until(
+            || logs(BOT).lines().any(|line| line.contains(&is_ready) && line.contains("is ready after")),
+            || logs(BOT),
+        );
+        project.compose(&["up", "--detach", second]);
+        healthy();
+        both_lines(1);
+        never_restarted();
+    }
+}
+
+#[test]
+#[ignore = "needs a Docker Engine: tests/containers/engine"]
+fn a_refusal_is_held_in_sight_and_ends_with_the_mend() {
+    let project = Project::quickstart(V1);
+    project.compose(&["up", "--detach", "postgres", "qdrant"]);
+    until(
+        || postgres().execute(PAIR.database, "create table orders (id int primary key)").is_ok(),
+        || logs("whisperengine-postgres"),
+    );
+    project.compose(&["up", "--detach"]);
+    says(BOT, "looking again in 30 s");
+    until(|| logs(BOT).contains("ERROR"), || logs(BOT));
+    let last = logs(BOT).lines().last().unwrap_or_default().to_owned();
+    assert!(last.contains("ERROR") && last.contains("foreign"), "{last}");
+    assert_eq!(inspect(BOT, "{{.State.Status}} {{.RestartCount}}"), "running 0");
+    assert_eq!(get("127.0.0.1", 9090, "/livez").unwrap().0, 200);
+    let (status, body) = get("127.0.0.1", 9090, "/readyz").unwrap();
+    assert!(
+        status == 503 && body.contains("\"phase\":\"held\"") && body.contains("foreign"),
+        "{status} {body}"
+    );
+    let begin = Instant::now();
+    docker(&["stop", BOT]);
+    eprintln!("docker stop of a held start: {:.2?}", begin.elapsed());
+    assert_eq!(inspect(BOT, "{{.State.ExitCode}}"), "143");
+    docker(&["start", BOT]);
+    until(|| logs(BOT).matches("looking again in 30 s").count() == 2, || logs(BOT));
+    postgres().execute(PAIR.database, "drop table orders").unwrap();
+    healthy();
+    never_restarted();
+}
+
+/// Seconds of the day of an RFC 3339 time.
+pub fn time(text: &str) -> f64 {
+    let clock = text.split('T').nth(1).unwrap_or_default().trim_end_matches('Z');
+    clock.split(':').fold(0.0, |sum, part| sum * 60.0 + part.parse::<f64>().unwrap())
+}
