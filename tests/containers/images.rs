@@ -21,7 +21,7 @@ const RUST: &str = "tandem-test/rust";
 
 /// What the shipped Dockerfile and compose files take from the environment: how to build without a network and without musl.
 pub const BUILD: [(&str, &str); 4] =
-    [("TANDEM_TAG", "test"), ("TANDEM_BUILDER", RUST), ("TANDEM_BASE", DEBIAN), ("TANDEM_PROFILE", "dev")];
+    [("TANDEM_TAG", "test"), ("TANDEM_BUILDER", RUST), ("TANDEM_BASE", LIBC), ("TANDEM_PROFILE", "dev")];
 
 pub fn root() -> &'static Path {
     Path::new(env!("CARGO_MANIFEST_DIR"))
