@@ -16,8 +16,13 @@ pub struct Port {
 
 /// The wanted port as it is, or else a free one, leased.
 pub fn take(wanted: Option<u16>) -> Result<Port> {
-    let clock = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |d| d.subsec_nanos());
-    wanted.map_or_else(|| lease(clock), |number| Ok(Port { number, _lease: None }))
+    wanted.map_or_else(|| Ok(listen()?.0), |number| Ok(Port { number, _lease: None }))
+}
+
+/// A free port, leased, and the listener that found it free. Closing it and listening anew may fail for a moment: a
+/// process that another thread starts meanwhile holds it too until it has become its program.
+pub fn listen() -> Result<(Port, TcpListener)> {
+    lease(SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |d| d.subsec_nanos()))
 }
 
 /// Below the range from which Linux takes ports for outgoing connections, so that a stopped server finds its own again.
@@ -25,15 +30,17 @@ const FIRST: u16 = 15_000;
 const COUNT: u16 = 16_000;
 
 /// The first free port from any place on, so that processes seldom try the same.
-fn lease(start: u32) -> Result<Port> {
+fn lease(start: u32) -> Result<(Port, TcpListener)> {
     let ports = cache::subdir("ports")?;
     let start = start % u32::from(COUNT);
     for step in 0..COUNT {
         let number = FIRST + ((start + u32::from(step)) % u32::from(COUNT)) as u16;
         let path = ports.join(number.to_string());
         let lease = File::create(&path).at("create", &path)?;
-        if lease.try_lock().is_ok() && TcpListener::bind((Ipv4Addr::LOCALHOST, number)).is_ok() {
-            return Ok(Port { number, _lease: Some(lease) });
+        if lease.try_lock().is_ok()
+            && let Ok(listener) = TcpListener::bind((Ipv4Addr::LOCALHOST, number))
+        {
+            return Ok((Port { number, _lease: Some(lease) }, listener));
         }
     }
     Err(Error::new(format!("no free port from {FIRST} to {} on 127.0.0.1", FIRST + COUNT - 1)))
@@ -45,11 +52,11 @@ mod tests {
 
     #[test]
     fn a_leased_port_is_nobody_elses_until_it_is_given_back() {
-        let first = lease(8).unwrap();
-        let second = lease(8).unwrap();
+        let (first, listener) = lease(8).unwrap();
+        let (second, _) = lease(8).unwrap();
         assert_ne!(first.number, second.number);
         let number = first.number;
-        drop(first);
-        assert_eq!(lease(8).unwrap().number, number);
+        drop((first, listener));
+        assert_eq!(lease(8).unwrap().0.number, number);
     }
 }

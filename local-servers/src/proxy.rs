@@ -14,11 +14,12 @@
 //! ```
 
 use std::collections::BTreeMap;
-use std::io::{Read, Write};
+use std::io::{ErrorKind, Read, Write};
 use std::net::{Ipv4Addr, Shutdown, SocketAddr, TcpListener, TcpStream, ToSocketAddrs};
 use std::sync::atomic::{AtomicUsize, Ordering::SeqCst};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread::{self, JoinHandle};
+use std::time::Duration;
 
 use url::Url;
 
@@ -106,8 +107,9 @@ impl Proxy {
             to_client: AtomicUsize::new(0),
             open: Mutex::new(BTreeMap::new()),
         };
-        let proxy = Proxy { shared: Arc::new(shared), listener: Mutex::new(None), port: port::take(None)? };
-        proxy.accept()?;
+        let (port, socket) = port::listen()?;
+        let proxy = Proxy { shared: Arc::new(shared), listener: Mutex::new(None), port };
+        proxy.serve_on(&mut lock(&proxy.listener), socket);
         Ok(proxy)
     }
 
@@ -157,13 +159,31 @@ impl Proxy {
     pub fn accept(&self) -> Result<()> {
         let mut listener = lock(&self.listener);
         if listener.is_none() {
-            let socket = TcpListener::bind((Ipv4Addr::LOCALHOST, self.port()))
-                .context(|| format!("the proxy cannot listen on port {}", self.port()))?;
-            *lock(&self.shared.last) = None;
-            let shared = Arc::clone(&self.shared);
-            *listener = Some(thread::spawn(move || shared.listen(&socket)));
+            self.serve_on(&mut listener, self.bind()?);
         }
         Ok(())
+    }
+
+    /// A process that another thread starts holds the closed listener too until it has become its program.
+    fn bind(&self) -> Result<TcpListener> {
+        let mut tries = 0;
+        loop {
+            match TcpListener::bind((Ipv4Addr::LOCALHOST, self.port())) {
+                Err(error) if error.kind() == ErrorKind::AddrInUse && tries < 100 => {
+                    tries += 1;
+                    thread::sleep(Duration::from_millis(10));
+                }
+                bound => {
+                    return bound.context(|| format!("the proxy cannot listen on port {}", self.port()));
+                }
+            }
+        }
+    }
+
+    fn serve_on(&self, listener: &mut Option<JoinHandle<()>>, socket: TcpListener) {
+        *lock(&self.shared.last) = None;
+        let shared = Arc::clone(&self.shared);
+        *listener = Some(thread::spawn(move || shared.listen(&socket)));
     }
 
     /// Closes all open connections.

@@ -2,6 +2,8 @@
 
 use std::io::{Read, Write};
 use std::net::{Shutdown, TcpListener, TcpStream};
+use std::process::Command;
+use std::sync::atomic::{AtomicBool, Ordering::SeqCst};
 use std::sync::{Arc, Mutex, mpsc};
 use std::time::Duration;
 
@@ -186,4 +188,26 @@ fn urls_lead_through_the_proxy() {
         format!("postgresql://u:p%40@127.0.0.1:{port}/name?sslmode=require")
     );
     assert_eq!(proxy.url("http://[::1]:6334"), format!("http://127.0.0.1:{port}/"));
+}
+
+#[test]
+fn ports_are_opened_while_other_threads_start_programs() {
+    let done = AtomicBool::new(false);
+    std::thread::scope(|scope| {
+        for _ in 0..4 {
+            scope.spawn(|| {
+                while !done.load(SeqCst) {
+                    Command::new("true").status().unwrap();
+                }
+            });
+        }
+        let target = ("127.0.0.1", 9);
+        let opened = (0..200).try_for_each(|_| {
+            let proxy = Proxy::start(target)?;
+            proxy.refuse();
+            proxy.accept()
+        });
+        done.store(true, SeqCst);
+        opened.unwrap();
+    });
 }
