@@ -2,13 +2,15 @@
 
 mod common;
 
+use common::points::{create, info, points, put};
 use common::{Dir, World};
 use local_servers::proxy::{Action, Direction, Proxy};
+use serde_json::json;
 use sqlx::{AssertSqlSafe, Connection, PgConnection};
 use std::io::{BufRead, BufReader, Read, Write};
 use std::os::unix::process::ExitStatusExt;
 use std::process::{Child, Command, Stdio};
-use std::sync::atomic::{AtomicBool, Ordering::SeqCst};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering::SeqCst};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 use tandem::postgres::lock::Key;
@@ -269,6 +271,74 @@ fn while_a_call_to_qdrant_hangs() {
         assert_eq!(world.state(), undisturbed.state());
         assert_eq!(world.query("select count(*)::text from tandem.journal where ended is null"), "0");
     }
+}
+
+#[test]
+fn while_points_are_copied() {
+    for signal in SIGNALS {
+        let world = World::small();
+        let name = world.collection.clone();
+        create(&world, &name, &json!({ "vectors": { "content": { "size": 4, "distance": "Dot" } } }));
+        let all = (0..3000).map(
+            |n| json!({ "id": n, "vector": { "content": [n, 1, 2, 3] }, "payload": { "user_id": format!("u{n}") } }),
+        );
+        put(&world, &name, &all.collect::<Vec<_>>());
+        let before = points(&world, &name);
+        let proxy = Proxy::start((world.qdrant.host(), world.qdrant.grpc_port())).unwrap();
+        let (calls, hangs) = (AtomicUsize::new(0), Arc::new(AtomicBool::new(false)));
+        let hook = hangs.clone();
+        proxy.on_chunk(move |chunk| {
+            // Writes carry payloads; the first go through, and then nothing does.
+            let writes = chunk.direction == Direction::ToServer
+                && chunk.bytes.windows(7).any(|window| window == b"user_id");
+            if writes && chunk.bytes.len() > 4096 && calls.fetch_add(1, SeqCst) > 2 {
+                hook.store(true, SeqCst);
+            }
+            if hook.load(SeqCst) { Action::Swallow } else { Action::Forward }
+        });
+        let mut command = world.tandem(["run", "--", "echo", "became"]);
+        command.env("QDRANT_URL", proxy.url(&world.qdrant.grpc_url()));
+        let running = Running::start(command);
+        until(|| hangs.load(SeqCst), || running.log());
+        ends(&world, running, signal);
+        assert_eq!(points(&world, &name), before);
+        assert_eq!(info(&world, &name)["config"]["params"]["vectors"]["content"]["distance"], "Dot");
+        world.start(&["true"]).expect(0);
+        assert_eq!(points(&world, &name).len(), before.len());
+        assert_eq!(info(&world, &name)["config"]["params"]["vectors"]["content"]["distance"], "Cosine");
+        assert_eq!(world.query("select count(*)::text from tandem.journal where ended is null"), "0");
+    }
+}
+
+/// From the first instruction, over exec, into the command.
+#[test]
+fn at_any_moment_of_a_start_at_head() {
+    let world = World::small();
+    world.start(&["true"]).expect(0);
+    let before = world.state();
+    let (mut by_tandem, mut by_the_command) = (0, 0);
+    for (signal, code) in SIGNALS {
+        for delay in (0..).map(|step| Duration::from_micros(1500 * step)) {
+            let running = Running::start(world.tandem(["run", "--", "sleep", "600"]));
+            std::thread::sleep(delay);
+            running.signal(signal);
+            let log = running.log.clone();
+            let (found, _) = running.end();
+            // Without a handler yet, or any more, the signal itself is how the process ended.
+            assert!(found == code || found == 128 - code, "{found} after {delay:?}\n{}", log.lock().unwrap());
+            if found == code {
+                by_tandem += 1;
+            } else if log.lock().unwrap().contains("initialization complete") {
+                by_the_command += 1;
+                if by_the_command % 5 == 0 {
+                    break;
+                }
+            }
+        }
+    }
+    assert!(by_tandem > 0 && by_the_command > 0, "{by_tandem} and {by_the_command}");
+    nothing_is_left(&world);
+    assert_eq!(world.state(), before);
 }
 
 #[test]
