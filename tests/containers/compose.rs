@@ -1,7 +1,7 @@
 //! The shipped compose files, unchanged, with either generation of Compose.
 
 use crate::docker::{docker, succeeds};
-use crate::images::{self, BUILD};
+use crate::images;
 use std::process::{Command, Stdio};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
@@ -57,7 +57,7 @@ impl Project {
             .current_dir(images::root())
             .args(["--file", self.file, "--project-name", self.name])
             .args(arguments)
-            .envs(BUILD)
+            .envs(images::build_variables())
             .envs(self.environment.iter().map(|(name, value)| (name, value)))
             .env("DOCKER_BUILDKIT", "0")
             .stdin(Stdio::null());

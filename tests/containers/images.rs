@@ -1,7 +1,7 @@
 //! The images. No registry can be reached from everywhere, so stand-ins are made under the official names, unless the engine
 //! has the official ones already.
 
-use crate::docker::{LABEL, attempt, build, command, docker, exists, succeeds};
+use crate::docker::{LABEL, attempt, build, command, docker, exists, inspect, succeeds};
 use local_servers::{PgVersion, QdrantVersion};
 use sha2::{Digest, Sha256};
 use std::path::{Path, PathBuf};
@@ -20,8 +20,16 @@ const LIBC: &str = "tandem-test/libc";
 const RUST: &str = "tandem-test/rust";
 
 /// What the shipped Dockerfile and compose files take from the environment: how to build without a network and without musl.
-pub const BUILD: [(&str, &str); 4] =
-    [("TANDEM_TAG", "test"), ("TANDEM_BUILDER", RUST), ("TANDEM_BASE", LIBC), ("TANDEM_PROFILE", "dev")];
+/// `TANDEM_PROFILE=release` is for figures; it takes minutes.
+pub fn build_variables() -> [(&'static str, String); 4] {
+    let profile = std::env::var("TANDEM_PROFILE").unwrap_or("dev".into());
+    [
+        ("TANDEM_TAG", "test".into()),
+        ("TANDEM_BUILDER", RUST.into()),
+        ("TANDEM_BASE", LIBC.into()),
+        ("TANDEM_PROFILE", profile),
+    ]
+}
 
 pub fn root() -> &'static Path {
     Path::new(env!("CARGO_MANIFEST_DIR"))
@@ -132,13 +140,13 @@ fn rust() -> String {
 
 /// The two images of the shipped Dockerfile, really compiled in it. What is inside the layers decides whether they are made anew.
 fn shipped() {
-    let arguments: Vec<String> =
-        BUILD[1..].iter().map(|(name, value)| format!("{}={value}", &name["TANDEM_".len()..])).collect();
+    let arguments = build_variables().map(|(name, value)| format!("{}={value}", &name["TANDEM_".len()..]));
     for (target, tag) in [("quickstart", BOT), ("tandem", "tandem:test")] {
         let mut docker = command(&["build", "--quiet", "--tag", tag, "--target", target]);
-        for argument in &arguments {
+        for argument in &arguments[1..] {
             docker.args(["--build-arg", argument]);
         }
         succeeds(docker.arg(root()));
+        eprintln!("{tag}: {} bytes", inspect(tag, "{{.Size}}"));
     }
 }
