@@ -1,6 +1,7 @@
 //! What `[[fill]]` makes of a point: new vectors from what the point has, and payload set, renamed, removed or
 //! defaulted. During the copy of a rebuild and in place it is the same transform.
 
+use super::point::alike;
 use super::{Observed, Point, PointId, Schema, UNNAMED, Vector};
 use crate::error::{Error, ExitCode, Result};
 use crate::timeline::{CollectionDeclaration, Fill, FillSource, FillWhat, Number, Timeline};
@@ -312,7 +313,11 @@ async fn make(
 fn payload(what: &FillWhat, payload: &mut Map<String, Value>) -> std::result::Result<(), String> {
     match what {
         FillWhat::Vector { .. } => {}
-        FillWhat::Set { key, value } => drop(payload.insert(key.clone(), value.clone())),
+        FillWhat::Set { key, value } => {
+            if !payload.get(key).is_some_and(|there| alike(there, value)) {
+                payload.insert(key.clone(), value.clone());
+            }
+        }
         FillWhat::Default { key, value } => {
             if !payload.contains_key(key) {
                 payload.insert(key.clone(), value.clone());
@@ -321,7 +326,7 @@ fn payload(what: &FillWhat, payload: &mut Map<String, Value>) -> std::result::Re
         FillWhat::Remove { key } => drop(payload.remove(key)),
         FillWhat::Rename { key, from } => match (payload.get(from), payload.get(key)) {
             (None, _) => {}
-            (Some(old), Some(new)) if old != new => {
+            (Some(old), Some(new)) if !alike(old, new) => {
                 return Err(format!("it has payload {from} and {key} with different values"));
             }
             _ => {

@@ -51,6 +51,25 @@ impl Point {
     }
 }
 
+/// Equal as a server stores it: it keeps payloads as text, and reads a number back within three units in the last place
+/// of a double.
+pub(super) fn alike(a: &Value, b: &Value) -> bool {
+    match (a, b) {
+        (Value::Number(a), Value::Number(b)) if a.is_f64() && b.is_f64() => {
+            let (Some(a), Some(b)) = (a.as_f64(), b.as_f64()) else { return false };
+            (a - b).abs() <= 1e-15 * a.abs().max(b.abs())
+        }
+        (Value::Array(a), Value::Array(b)) => a.len() == b.len() && a.iter().zip(b).all(|(a, b)| alike(a, b)),
+        (Value::Object(a), Value::Object(b)) => same_payload(a, b),
+        _ => a == b,
+    }
+}
+
+/// The same of a payload.
+pub(super) fn same_payload(a: &Map<String, Value>, b: &Map<String, Value>) -> bool {
+    a.len() == b.len() && a.iter().all(|(key, a)| b.get(key).is_some_and(|b| alike(a, b)))
+}
+
 impl Vector {
     fn bytes(&self) -> usize {
         4 * match self {
@@ -68,5 +87,27 @@ fn size(value: &Value) -> usize {
         Value::String(text) => text.len() + 4,
         Value::Array(values) => values.iter().map(size).sum::<usize>() + 4,
         Value::Object(fields) => fields.iter().map(|(key, value)| key.len() + size(value) + 4).sum(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::json;
+
+    #[test]
+    fn numbers_are_alike_within_what_a_server_makes_of_them() {
+        for (a, b, same) in [
+            (json!(1_732_537_867.123_456_7), json!(1_732_537_867.123_456_9), true),
+            (json!([{ "x": 4.246_935_327_394_735e299 }]), json!([{ "x": 4.246_935_327_394_736e299 }]), true),
+            (json!(0.0), json!(-0.0), true),
+            (json!(0.1), json!(0.100_000_000_000_01), false),
+            (json!(1), json!(1.0), false),
+            (json!(u64::MAX), json!(18_446_744_073_709_551_615.0), false),
+            (json!({ "a": null }), json!({}), false),
+            (json!([1, 2]), json!([1]), false),
+        ] {
+            assert_eq!(alike(&a, &b), same, "{a} {b}");
+        }
     }
 }

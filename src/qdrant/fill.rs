@@ -3,6 +3,7 @@
 use super::client::Client;
 use super::convert;
 use super::points::{Selection, page_limit, path, pb_id, pb_vectors};
+use super::wide::wide;
 use crate::collection::{Difference, Due, Observed, Point, PointId, Refusals, fillable, touched, transform};
 use crate::error::{Error, ExitCode, Result};
 use crate::progress::{Meter, Unit};
@@ -196,7 +197,10 @@ impl Client {
                 refusals.add(refused);
                 refusals.check(plan.collection)?;
             }
-            let operations = operations(plan.differences(&points, &filled));
+            let mut differences: Vec<(&PointId, Difference)> = plan.differences(&points, &filled).collect();
+            // Before anything is removed: a renamed value is always there under one of its names.
+            self.write_wide(plan.collection, take_wide(&mut differences)).await?;
+            let operations = operations(differences.into_iter());
             if !operations.is_empty() {
                 self.write(plan.collection, operations).await?;
             }
@@ -217,7 +221,8 @@ impl Client {
         from: Option<&PointId>,
         limit: &mut u32,
     ) -> Result<(Vec<Point>, Option<PointId>)> {
-        let page = self.scroll(plan.collection, from, *limit, &plan.vectors, &plan.payload).await?;
+        let mut page = self.scroll(plan.collection, from, *limit, &plan.vectors, &plan.payload).await?;
+        self.restore_wide(plan.collection, &mut page.points).await?;
         let bytes: usize = page.points.iter().map(Point::bytes).sum();
         if bytes > BYTES {
             *limit = (*limit / 2).max(1);
@@ -259,6 +264,19 @@ pub(super) fn limit(collection: &str, observed: &Observed) -> Result<u32> {
         .remedy("lift the limit, or declare a wider one in the version that fills")),
         limit => Ok(limit),
     }
+}
+
+/// Takes the values that have to be written over REST out of the differences.
+fn take_wide(differences: &mut [(&PointId, Difference)]) -> Vec<(PointId, Map<String, Value>)> {
+    let mut all = Vec::new();
+    for (id, difference) in differences {
+        let wide = wide(&difference.set);
+        difference.set.retain(|key, _| !wide.contains_key(key));
+        if !wide.is_empty() {
+            all.push(((*id).clone(), wide));
+        }
+    }
+    all
 }
 
 /// One request's operations: vectors point by point, equal payloads together, and what is removed last, so that a

@@ -10,6 +10,7 @@ pub mod points;
 mod rebuild;
 mod rest;
 mod snapshot;
+mod wide;
 
 pub use client::{Client, Survey, attempt};
 pub use fault::Fault;

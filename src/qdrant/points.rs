@@ -261,9 +261,13 @@ pub fn pb_vectors(vectors: impl IntoIterator<Item = (String, Vector)>) -> pb::Ve
     };
     let mut named: std::collections::HashMap<String, pb::Vector> =
         vectors.into_iter().map(|(name, vector)| (name, input(vector))).collect();
+    // Beside sparse ones, the one without a name is sent by its empty name.
     let options = match named.remove(UNNAMED) {
-        Some(unnamed) => VectorsOptions::Vector(unnamed),
-        None => VectorsOptions::Vectors(pb::NamedVectors { vectors: named }),
+        Some(unnamed) if named.is_empty() => VectorsOptions::Vector(unnamed),
+        unnamed => {
+            named.extend(unnamed.map(|unnamed| (UNNAMED.to_owned(), unnamed)));
+            VectorsOptions::Vectors(pb::NamedVectors { vectors: named })
+        }
     };
     pb::Vectors { vectors_options: Some(options) }
 }
@@ -300,7 +304,12 @@ mod tests {
             payload: Default::default(),
         };
         let bare = Point { vectors: Default::default(), ..unnamed.clone() };
-        for sent in [full, unnamed, bare] {
+        let sparse = ("s".to_owned(), Vector::Sparse { indices: vec![3], values: vec![0.5] });
+        let beside = Point {
+            vectors: unnamed.vectors.clone().into_iter().chain([sparse]).collect(),
+            ..unnamed.clone()
+        };
+        for sent in [full, unnamed, bare, beside] {
             let written = pb_point(sent.clone());
             assert!(written.vectors.is_some());
             assert_eq!(point(read(written)), Some(sent));

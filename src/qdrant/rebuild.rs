@@ -3,6 +3,7 @@
 use super::client::Client;
 use super::fill::{BYTES, NOTE, limit};
 use super::points::{Selection, id, pb_id, pb_point, point};
+use super::wide::{may_be_rounded, wide};
 use crate::collection::{
     Action, BACK, COPYING, KEPT, Observed, Point, PointId, Rebuild, Role, Stage, Stamp, Status, Step, Switch,
     VERIFIED, compare, creation, in_place,
@@ -364,9 +365,10 @@ impl Client {
         note: &mut impl AsyncFnMut(Option<&PointId>) -> Result<()>,
     ) -> Result<()> {
         meter.begin("copy", Some(route.from), Unit::Points, 0, Some(route.total));
-        let write = |points: Vec<pb::PointStruct>| async move {
+        let write = |(points, wide): (Vec<pb::PointStruct>, _)| async move {
             let count = points.len() as u64;
-            self.write(route.to, vec![upsert(points)]).await.map(|()| count)
+            self.write(route.to, vec![upsert(points)]).await?;
+            self.write_wide(route.to, wide).await.map(|()| count)
         };
         let mut writes = FuturesUnordered::new();
         let (mut noted, mut limit) = (Instant::now(), route.limit);
@@ -386,21 +388,24 @@ impl Client {
                 .next_page_offset
                 .map(|next| id(next).ok_or_else(|| unreadable(route.from)))
                 .transpose()?;
-            let points = match route.verbatim {
-                true => page.result.into_iter().map(written).collect::<Option<Vec<_>>>(),
+            let points = match route.verbatim && !rounds(&page.result) {
+                true => {
+                    let points = page.result.into_iter().map(written).collect::<Option<Vec<_>>>();
+                    (points.ok_or_else(|| unreadable(route.from))?, Vec::new())
+                }
                 false => {
-                    let read = page.result.into_iter().map(point).collect::<Option<Vec<_>>>();
-                    let read = read.ok_or_else(|| unreadable(route.from))?;
-                    Some(route.rebuild.made(read).await?.into_iter().map(pb_point).collect())
+                    let made = (!route.verbatim).then_some(route.rebuild);
+                    let made = self.made(route.from, page.result, made).await?;
+                    let wide = made.iter().filter_map(wide_of).collect();
+                    (made.into_iter().map(pb_point).collect(), wide)
                 }
             };
-            let points = points.ok_or_else(|| unreadable(route.from))?;
             while writes.len() >= WRITERS
                 && let Some(written) = writes.next().await
             {
                 meter.add(written?);
             }
-            if !points.is_empty() {
+            if !points.0.is_empty() {
                 writes.push(write(points));
             }
             let Some(next) = &from else { break };
@@ -481,11 +486,14 @@ impl Client {
     }
 
     async fn mend(&self, route: Route<'_>, put: &mut Vec<Walked>, delete: &mut Vec<PointId>) -> Result<()> {
-        let mut operations = Vec::new();
+        let (mut operations, mut wide) = (Vec::new(), Vec::new());
         if !put.is_empty() {
             let points = put.drain(..).map(|walked| match walked.point {
                 Side::Read(read) => written(read).ok_or_else(|| unreadable(route.from)),
-                Side::Made(point) => Ok(pb_point(point)),
+                Side::Made(point) => {
+                    wide.extend(wide_of(&point));
+                    Ok(pb_point(point))
+                }
             });
             operations.push(upsert(points.collect::<Result<_>>()?));
         }
@@ -502,11 +510,39 @@ impl Client {
                 })),
             });
         }
-        match operations.is_empty() {
-            true => Ok(()),
-            false => self.write(route.to, operations).await,
+        if operations.is_empty() {
+            return Ok(());
+        }
+        self.write(route.to, operations).await?;
+        self.write_wide(route.to, wide).await
+    }
+
+    /// A page as plain data, with its numbers exact, and as the shadow is to have it.
+    async fn made(
+        &self,
+        from: &str,
+        page: Vec<pb::RetrievedPoint>,
+        made: Option<&Rebuild>,
+    ) -> Result<Vec<Point>> {
+        let read = page.into_iter().map(point).collect::<Option<Vec<_>>>();
+        let mut read = read.ok_or_else(|| unreadable(from))?;
+        self.restore_wide(from, &mut read).await?;
+        match made {
+            Some(rebuild) => rebuild.made(read).await,
+            None => Ok(read),
         }
     }
+}
+
+/// Does a page hold numbers that gRPC may have rounded?
+fn rounds(page: &[pb::RetrievedPoint]) -> bool {
+    page.iter().any(|point| point.payload.values().any(may_be_rounded))
+}
+
+/// What of a point has to be written besides.
+fn wide_of(point: &Point) -> Option<(PointId, serde_json::Map<String, serde_json::Value>)> {
+    let wide = wide(&point.payload);
+    (!wide.is_empty()).then(|| (point.id.clone(), wide))
 }
 
 fn is_shadow_of(observed: &Observed, name: &str) -> bool {
@@ -546,7 +582,7 @@ struct Walked {
 enum Side {
     /// As the server sent it.
     Read(pb::RetrievedPoint),
-    /// As the shadow is to have it.
+    /// As the shadow is to have it, or with numbers that gRPC rounds.
     Made(Point),
 }
 
@@ -579,35 +615,36 @@ impl<'a> Walk<'a> {
             .map(|next| id(next).ok_or_else(|| unreadable(self.collection)))
             .transpose()?;
         self.done = self.next.is_none();
-        match made {
-            None => {
-                for read in page.result {
-                    let at = read.id.clone().and_then(id).ok_or_else(|| unreadable(self.collection))?;
-                    self.ahead.push_back(Walked { id: at, point: Side::Read(read) });
-                }
-            }
-            Some(rebuild) => {
-                let read = page.result.into_iter().map(point).collect::<Option<Vec<_>>>();
-                let made = rebuild.made(read.ok_or_else(|| unreadable(self.collection))?).await?;
-                self.ahead.extend(
-                    made.into_iter().map(|point| Walked { id: point.id.clone(), point: Side::Made(point) }),
-                );
-            }
+        if made.is_some() || rounds(&page.result) {
+            let made = self.client.made(self.collection, page.result, made).await?;
+            self.ahead.extend(
+                made.into_iter().map(|point| Walked { id: point.id.clone(), point: Side::Made(point) }),
+            );
+            return Ok(());
+        }
+        for read in page.result {
+            let at = read.id.clone().and_then(id).ok_or_else(|| unreadable(self.collection))?;
+            self.ahead.push_back(Walked { id: at, point: Side::Read(read) });
         }
         Ok(())
     }
 }
 
 fn equal(route: Route<'_>, wanted: &Walked, actual: Walked) -> Result<bool> {
-    let Side::Read(actual) = actual.point else { return Ok(false) };
     let read = |read| point(read).ok_or_else(|| unreadable(route.to));
-    match &wanted.point {
+    match (&wanted.point, actual.point) {
         // What both servers' answers spell alike is equal.
-        Side::Read(wanted) if wanted.payload == actual.payload && wanted.vectors == actual.vectors => {
+        (Side::Read(wanted), Side::Read(actual))
+            if wanted.payload == actual.payload && wanted.vectors == actual.vectors =>
+        {
             Ok(true)
         }
-        Side::Read(wanted) => Ok(route.rebuild.equal(&read(wanted.clone())?, &read(actual)?)),
-        Side::Made(wanted) => Ok(route.rebuild.equal(wanted, &read(actual)?)),
+        (Side::Read(wanted), Side::Read(actual)) => {
+            Ok(route.rebuild.equal(&read(wanted.clone())?, &read(actual)?))
+        }
+        (Side::Read(wanted), Side::Made(actual)) => Ok(route.rebuild.equal(&read(wanted.clone())?, &actual)),
+        (Side::Made(wanted), Side::Read(actual)) => Ok(route.rebuild.equal(wanted, &read(actual)?)),
+        (Side::Made(wanted), Side::Made(actual)) => Ok(route.rebuild.equal(wanted, &actual)),
     }
 }
 

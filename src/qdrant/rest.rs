@@ -1,4 +1,5 @@
-//! The few calls that Qdrant has over REST only: downloading a snapshot, and restoring one into a new collection.
+//! The few calls that Qdrant has over REST only: downloading a snapshot, restoring one into a new collection, and payloads
+//! with numbers that gRPC has no room for.
 //! Over HTTP/1.1, a connection a call, in a stream: a snapshot never lies in memory.
 
 use super::client::Client;
@@ -38,6 +39,9 @@ const RESTORE: Duration = Duration::from_secs(6 * 3600);
 
 /// Of an answer that is read whole.
 const ANSWER: usize = 1 << 20;
+
+/// Of one with the payloads of a page of points.
+const POINTS: usize = 64 << 20;
 
 /// Bytes read from a file at a time.
 const CHUNK: usize = 256 << 10;
@@ -146,13 +150,27 @@ impl Client {
             let answer =
                 tokio::time::timeout(CONNECT, self.call(Method::GET, "/cluster", None, Upload::empty()));
             let answer = answer.await.map_err(|_| Fault::new(Kind::TimedOut, ""))??;
-            whole(accepted(answer).await?).await
+            whole(accepted(answer).await?, ANSWER).await
         };
         let text = ask.await.map_err(|fault| self.rest_error(fault).at("asking for the other nodes"))?;
         let peers = serde_json::from_str::<serde_json::Value>(&text)
             .ok()
             .and_then(|json| json["result"]["peers"].as_object().map(serde_json::Map::len));
         Ok(peers.unwrap_or_default())
+    }
+
+    /// One call with a JSON body, and the result of its answer. Sent again when the server asks for that.
+    pub(super) async fn post(&self, path: &str, body: &serde_json::Value) -> Result<serde_json::Value> {
+        let json = || Some("application/json".to_owned());
+        let ask = async || {
+            let call = self.call(Method::POST, path, json(), Upload::text(body.to_string()));
+            let answer = tokio::time::timeout(STALL, call).await;
+            let answer = accepted(answer.map_err(|_| Fault::new(Kind::TimedOut, ""))??).await?;
+            let mut answer: serde_json::Value = serde_json::from_str(&whole(answer, POINTS).await?)
+                .map_err(|_| Fault::new(Kind::NotQdrant, "the answer is not JSON"))?;
+            Ok(answer["result"].take())
+        };
+        self.patiently(ask).await.map_err(|fault| self.rest_error(fault).at(path))
     }
 
     async fn open_snapshot(
@@ -192,7 +210,7 @@ impl Client {
                 answer.await?
             }
         };
-        let text = whole(answer).await?;
+        let text = whole(answer, ANSWER).await?;
         match serde_json::from_str::<serde_json::Value>(&text).ok().and_then(|json| json["result"].as_bool())
         {
             Some(true) => Ok(()),
@@ -291,7 +309,7 @@ where
     Ok(sender)
 }
 
-/// A request's body: a multipart form whose one file comes from elsewhere, or nothing.
+/// A request's body: a multipart form whose one file comes from elsewhere, a text, or nothing.
 struct Upload {
     head: Option<Bytes>,
     /// Closed behind the file's last byte.
@@ -314,6 +332,11 @@ impl Upload {
 
     fn empty() -> Self {
         Self { head: None, file: None, tail: None, left: 0 }
+    }
+
+    fn text(text: String) -> Self {
+        let left = text.len() as u64;
+        Self { head: Some(text.into()), file: None, tail: None, left }
     }
 }
 
@@ -382,7 +405,7 @@ async fn accepted(answer: Response<Incoming>) -> std::result::Result<Response<In
         return Ok(answer);
     }
     let retry_after = answer.headers().get("retry-after").and_then(|value| value.to_str().ok()?.parse().ok());
-    let text = whole(answer).await.unwrap_or_default();
+    let text = whole(answer, ANSWER).await.unwrap_or_default();
     let said = serde_json::from_str::<serde_json::Value>(&text)
         .ok()
         .and_then(|json| json["status"]["error"].as_str().map(str::to_owned))
@@ -390,8 +413,8 @@ async fn accepted(answer: Response<Incoming>) -> std::result::Result<Response<In
     Err(Fault::new(kind_of(status, retry_after.map(Duration::from_secs)), said))
 }
 
-async fn whole(answer: Response<Incoming>) -> std::result::Result<String, Fault> {
-    let body = Limited::new(answer.into_body(), ANSWER).collect();
+async fn whole(answer: Response<Incoming>, most: usize) -> std::result::Result<String, Fault> {
+    let body = Limited::new(answer.into_body(), most).collect();
     let body = tokio::time::timeout(STALL, body).await.map_err(|_| Fault::new(Kind::TimedOut, ""))?;
     let body = body.map_err(|e| Fault::of_connection(e.as_ref()))?;
     Ok(String::from_utf8_lossy(&body.to_bytes()).into_owned())
@@ -425,7 +448,7 @@ pub(super) fn intact(snapshot: &Snapshot, arrived: &str) -> Result<()> {
 }
 
 /// A name as one segment of a path or a value of a query: what RFC 3986 calls unreserved stays.
-fn segment(name: &str) -> String {
+pub(super) fn segment(name: &str) -> String {
     let mut text = String::with_capacity(name.len());
     for byte in name.bytes() {
         if byte.is_ascii_alphanumeric() || b"-._~".contains(&byte) {
