@@ -6,13 +6,17 @@ mod common;
 use common::World;
 use common::points::{create, info, names, points, put, rest};
 use local_servers::proxy::{Action, Direction, Proxy};
-use local_servers::{Qdrant, QdrantVersion};
+use local_servers::{Qdrant, QdrantOptions, QdrantVersion};
 use serde_json::{Value, json};
 use std::sync::atomic::{AtomicUsize, Ordering::SeqCst};
 use std::sync::{Arc, OnceLock};
 
 /// One version whose declaration is the test's, recorded; Postgres is the same in all of them.
 fn world(version: QdrantVersion, collection: &str) -> World {
+    world_on(Qdrant::shared(version).unwrap(), collection)
+}
+
+fn world_on(qdrant: Qdrant, collection: &str) -> World {
     static RECORDED: OnceLock<World> = OnceLock::new();
     let recorded = RECORDED.get_or_init(|| {
         let world = World::empty();
@@ -20,7 +24,7 @@ fn world(version: QdrantVersion, collection: &str) -> World {
         world.record();
         world
     });
-    let world = recorded.sibling_on(Qdrant::shared(version).unwrap());
+    let world = recorded.sibling_on(qdrant);
     let toml = format!(
         "compatible_from = 1\n[[collection]]\nmatch = \"${{QDRANT_COLLECTION_NAME}}\"\nensure = [\"${{QDRANT_COLLECTION_NAME}}\"]\n{collection}"
     );
@@ -218,5 +222,179 @@ fn a_writer_during_the_copy_is_detected_and_the_source_stays() {
         assert_eq!(before.len(), 600);
         world.start(&["true"]).expect(0);
         assert_eq!(points(&world, &name), before);
+    });
+}
+
+/// A run whose connection to Qdrant breaks at the message that has these bytes.
+fn interrupted(world: &World, at: &'static [u8]) {
+    let proxy = Proxy::start((world.qdrant.host(), world.qdrant.grpc_port())).unwrap();
+    proxy.on_chunk(move |chunk| {
+        let here = chunk.direction == Direction::ToServer && chunk.bytes.windows(at.len()).any(|w| w == at);
+        if here { Action::CutBefore } else { Action::Forward }
+    });
+    let mut command = world.tandem(["run", "--", "true"]);
+    command.env("QDRANT_URL", proxy.url(&world.qdrant.grpc_url()));
+    let output = command.output().unwrap();
+    assert!(!output.status.success(), "{}", common::text(&output));
+}
+
+/// The place between a copy that is whole and the stamp that says so.
+const BEFORE_VERIFIED: &[u8] = b"verified";
+
+fn lead(world: &World, alias: &str, to: &str) {
+    let lead = json!({ "create_alias": { "collection_name": to, "alias_name": alias } });
+    rest(world, "POST", "/collections/aliases", &json!({ "actions": [lead] }));
+}
+
+fn some(count: u32) -> Vec<Value> {
+    let point = |n| json!({ "id": n, "vector": { "content": [n + 1, 1, 2, 3] }, "payload": { "user_id": format!("u{n}") } });
+    (0..count).map(point).collect()
+}
+
+#[test]
+fn a_strict_mode_on_the_source_is_kept_to_and_kept() {
+    both(|version| {
+        for alias in [false, true] {
+            let world = world(version, NAMED);
+            let name = world.collection.clone();
+            let real = if alias { format!("{name}_7d") } else { name.clone() };
+            create(&world, &real, &json!({ "vectors": { "content": { "size": 4, "distance": "Dot" } } }));
+            if alias {
+                lead(&world, &name, &real);
+            }
+            put(&world, &real, &some(20));
+            let before = points(&world, &real);
+            let strict = json!({ "enabled": true, "max_query_limit": 7, "upsert_max_batchsize": 0, "search_allow_exact": false,
+                "read_rate_limit": 1200, "write_rate_limit": 1, "max_points_count": 3, "max_timeout": 1,
+                "unindexed_filtering_retrieve": false, "unindexed_filtering_update": false });
+            rest(&world, "PATCH", &format!("/collections/{real}"), &json!({ "strict_mode_config": strict }));
+            // The run begins with nothing left of what it may read in this minute.
+            let scroll =
+                || world.qdrant.rest("POST", &format!("/collections/{real}/points/scroll"), "{\"limit\": 1}");
+            while scroll().unwrap().0 == 200 {}
+            world.start(&["true"]).expect(0);
+            assert_eq!(info(&world, &name)["config"]["strict_mode_config"], strict);
+            rest(
+                &world,
+                "PATCH",
+                &format!("/collections/{name}"),
+                &json!({ "strict_mode_config": { "enabled": false } }),
+            );
+            let after = points(&world, &name);
+            assert_eq!(after.keys().collect::<Vec<_>>(), before.keys().collect::<Vec<_>>());
+            assert!(before.iter().all(|(id, point)| after[id]["payload"] == point["payload"]));
+        }
+    });
+}
+
+#[test]
+fn a_copy_that_has_its_final_limits_already_is_finished() {
+    both(|version| {
+        for alias in [false, true] {
+            let limits = "strict_mode_config = { enabled = true, upsert_max_batchsize = 2, max_points_count = 5, write_rate_limit = 1 }\n";
+            let world = world(version, &format!("{NAMED}{limits}"));
+            let name = world.collection.clone();
+            let real = if alias { format!("{name}_7d") } else { name.clone() };
+            create(&world, &real, &json!({ "vectors": { "content": { "size": 4, "distance": "Dot" } } }));
+            if alias {
+                lead(&world, &name, &real);
+            }
+            put(&world, &real, &some(40));
+            interrupted(&world, BEFORE_VERIFIED);
+            assert_eq!(
+                info(&world, &format!("_tandem_shadow_{real}_1"))["config"]["strict_mode_config"]["enabled"],
+                true
+            );
+            // The application went on meanwhile.
+            put(&world, &real, &some(60)[30..]);
+            let before = points(&world, &real);
+            world.start(&["true"]).expect(0);
+            let after = points(&world, &name);
+            assert_eq!(after.keys().collect::<Vec<_>>(), before.keys().collect::<Vec<_>>());
+            assert_eq!(info(&world, &name)["config"]["strict_mode_config"]["upsert_max_batchsize"], 2);
+        }
+    });
+}
+
+/// A newer image, with another vector.
+fn newer_image(world: &World) {
+    let toml = std::fs::read_to_string(world.migrations.path().join("0001_users.toml")).unwrap();
+    let toml = toml
+        .replace(FROM_UNNAMED, "")
+        .replace("vectors.content", "vectors.more = { size = 2, distance = 'Dot' }\nvectors.content");
+    world.migrations.write("0002_more.toml", &toml);
+    world.record();
+}
+
+#[test]
+fn a_shadow_that_an_older_image_began_ends_at_the_head() {
+    both(|version| {
+        for deleted in [false, true] {
+            let world = world(version, &format!("{NAMED}{FROM_UNNAMED}"));
+            let name = world.collection.clone();
+            create(&world, &name, &json!({ "vectors": { "size": 4, "distance": "Cosine" } }));
+            let ids = (0..40).map(
+                |n| json!({ "id": n, "vector": [n + 1, 1, 2, 3], "payload": { "user_id": format!("u{n}") } }),
+            );
+            put(&world, &name, &ids.collect::<Vec<_>>());
+            let before = points(&world, &name);
+            interrupted(&world, BEFORE_VERIFIED);
+            let shadow = format!("_tandem_shadow_{name}_1");
+            if deleted {
+                // It went on as far as its point of no return.
+                let mut stamp = info(&world, &shadow)["config"]["metadata"]["tandem"].take();
+                stamp["role"]["shadow"]["phase"] = json!("verified");
+                rest(
+                    &world,
+                    "PATCH",
+                    &format!("/collections/{shadow}"),
+                    &json!({ "metadata": { "tandem": stamp } }),
+                );
+                rest(&world, "DELETE", &format!("/collections/{name}"), &Value::Null);
+            }
+            newer_image(&world);
+            world.start(&["true"]).expect(0);
+            let after = points(&world, &name);
+            assert_eq!(after.len(), before.len());
+            for (id, point) in &before {
+                assert_eq!(after[id]["payload"], point["payload"]);
+                assert_eq!(after[id]["vector"], json!({ "content": point["vector"] }));
+            }
+            let found = info(&world, &name);
+            assert_eq!(found["config"]["params"]["vectors"]["more"]["size"], 2);
+            assert_eq!(
+                (
+                    found["config"]["metadata"]["tandem"]["version"].as_i64(),
+                    &found["config"]["metadata"]["tandem"]["role"]
+                ),
+                (Some(2), &json!("live"))
+            );
+            // What the older image had begun is in the journal, and goes on request.
+            assert_eq!(names(&world), [shadow.clone(), format!("_tandem_shadow_{name}_2"), name.clone()]);
+            world.output(["retained", "drop", &shadow]).expect(0);
+            world.start(&["true"]).expect(0);
+        }
+    });
+}
+
+#[test]
+fn a_key_that_may_only_read_rebuilds_nothing_and_leaves_postgres_alone() {
+    both(|version| {
+        let own = Qdrant::start(QdrantOptions {
+            version,
+            api_key: Some("sesame".into()),
+            env: vec![("QDRANT__SERVICE__READ_ONLY_API_KEY".into(), "canary".into())],
+            ..Default::default()
+        })
+        .unwrap();
+        let mut world = world_on(own.with_api_key(own.api_key()), NAMED);
+        let name = world.collection.clone();
+        create(&world, &name, &json!({ "vectors": { "content": { "size": 4, "distance": "Dot" } } }));
+        put(&world, &name, &some(5));
+        let before = (points(&world, &name), world.state());
+        world.set("QDRANT_API_KEY", "canary");
+        world.start(&["true"]).expect(77).says(&["an API key that may manage collections"]);
+        assert_eq!((points(&world, &name), world.state()), before);
+        assert_eq!(names(&world), [name]);
     });
 }

@@ -126,7 +126,7 @@ type Found = (Rebuild, Vec<Stage>);
 
 /// The collection is gone: between its deletion and its return, or Postgres or a volume is another one.
 fn resume_absent(subject: &Subject<'_>) -> Result<Option<Found>> {
-    let Some(shadow) = subject.shadows.iter().max_by_key(|shadow| phase(shadow) == Some(VERIFIED)) else {
+    let Some(shadow) = subject.shadows.iter().max_by_key(newest) else {
         return Ok(None);
     };
     match subject.is_ours(shadow) && phase(shadow) == Some(VERIFIED) {
@@ -157,8 +157,7 @@ fn resume_shadow(subject: &Subject<'_>, observed: &Observed, source: &str, at: &
     if source == subject.name {
         let whole =
             |shadow: &&Observed| subject.is_ours(shadow) && matches!(phase(shadow), Some(VERIFIED | KEPT));
-        let shadow =
-            subject.shadows.iter().filter(whole).max_by_key(|shadow| phase(shadow) == Some(VERIFIED))?;
+        let shadow = subject.shadows.iter().filter(whole).max_by_key(newest)?;
         return Some((resumed(subject, subject.name, shadow), vec![Stage::Replace, Stage::Live]));
     }
     (at == VERIFIED && !observed.aliases.is_empty()).then(|| {
@@ -206,7 +205,7 @@ fn begin(subject: &Subject<'_>, observed: &Observed) -> Result<Option<Found>> {
             && matches!(phase(shadow), Some(COPYING | VERIFIED))
             && compare(&form(&schema), shadow, Default::default(), server).is_empty()
     };
-    let pending = subject.shadows.iter().filter(pending).max_by_key(|shadow| phase(shadow) == Some(VERIFIED));
+    let pending = subject.shadows.iter().filter(pending).max_by_key(newest);
     let switch = match declaration.matches(name) {
         true => Switch::KeepName,
         false => Switch::Alias,
@@ -294,6 +293,12 @@ fn phase(observed: &Observed) -> Option<&str> {
         Some(Role::Shadow { phase, .. }) => Some(phase),
         _ => None,
     }
+}
+
+/// Of several shadows the one to go on with is verified, and made last: an older one is of points that have changed since.
+fn newest(shadow: &&Observed) -> (bool, Option<(i64, i64)>) {
+    let made = shadow.stamp.as_ref().map(|stamp| (stamp.epoch, stamp.version));
+    (phase(shadow) == Some(VERIFIED), made)
 }
 
 impl Subject<'_> {
@@ -528,6 +533,9 @@ mod tests {
         let led = Observed { aliases: vec!["m".into()], ..shadow("m_7d", VERIFIED, "ours") };
         let half = Observed { aliases: vec!["m".into()], ..shadow("m_7d", COPYING, "ours") };
         let all = "Snapshot Shadow Copy Replace Live";
+        // Its name is the last one.
+        let mut older = Observed { name: "_tandem_shadow_m_2_2".into(), ..ours(VERIFIED) };
+        older.stamp.as_mut().unwrap().epoch = 0;
         for (case, there, shadows, wanted) in [
             ("as declared", Some(observed("m", NEW, None)), vec![], "nothing"),
             ("needed", Some(old.clone()), vec![], all),
@@ -547,6 +555,7 @@ mod tests {
             ),
             ("absent", None, vec![], "nothing"),
             ("deleted", None, vec![ours(VERIFIED)], "Replace Live"),
+            ("deleted, beside an older copy", None, vec![ours(VERIFIED), older.clone()], "Replace Live"),
             ("deleted, and not proven", None, vec![ours(COPYING)], "Refused"),
             ("deleted, long ago", None, vec![ours(KEPT)], "Refused"),
             ("deleted, another ledger's", None, vec![shadow("m", VERIFIED, "theirs")], "Refused"),

@@ -14,7 +14,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::time::{Duration, Instant};
 
 /// Points of the largest page.
-const PAGE: u32 = 256;
+pub(super) const PAGE: u32 = 256;
 
 /// Bytes that a page should have, about.
 pub(super) const BYTES: usize = 4 << 20;
@@ -249,7 +249,7 @@ impl Plan<'_> {
 }
 
 /// Points a page may have. Batches of writes are as large, and a strict mode bounds both.
-pub(super) fn limit(collection: &str, observed: &Observed) -> Result<u32> {
+fn limit(collection: &str, observed: &Observed) -> Result<u32> {
     let strict = observed.schema.strict_mode_config.as_ref();
     let writes = strict
         .filter(|strict| strict.enabled == Some(true))

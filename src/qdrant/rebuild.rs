@@ -1,12 +1,12 @@
 //! The stages of a rebuild: a shadow is filled, proven equal point by point, and takes its source's place.
 
 use super::client::Client;
-use super::fill::{BYTES, NOTE, limit};
-use super::points::{Selection, id, pb_id, pb_point, point};
+use super::fill::{BYTES, NOTE, PAGE};
+use super::points::{Selection, id, page_limit, pb_id, pb_point, point};
 use super::wide::{may_be_rounded, wide};
 use crate::collection::{
-    Action, BACK, COPYING, KEPT, Observed, Point, PointId, Rebuild, Role, Stage, Stamp, Status, Step, Switch,
-    VERIFIED, compare, creation, in_place,
+    Action, BACK, COPYING, KEPT, Observed, Point, PointId, Rebuild, Role, Schema, Stage, Stamp, Status, Step,
+    StrictModeConfig, Switch, VERIFIED, compare, creation, in_place,
 };
 use crate::error::{Error, ExitCode, Result};
 use crate::progress::{Meter, Unit, thousands};
@@ -84,7 +84,6 @@ impl Client {
             .expected("a collection without an optimizer error")
             .remedy("mend what the server names (a full disk?), then start again"));
         }
-        limit(&rebuild.source, &source)?;
         self.settled(&rebuild.source).await
     }
 
@@ -137,6 +136,9 @@ impl Client {
                 .expected("a name that is free, or the shadow that the journal names")
                 .remedy("find out what made it; tandem deletes nothing that its journal does not name"));
         }
+        if let Some(there) = &there {
+            self.lift(there).await?;
+        }
         for action in creation(&rebuild.bulk(), &stamp) {
             let is_create = matches!(action, Action::Create { .. });
             let indexed = match (&action, &there) {
@@ -152,6 +154,17 @@ impl Client {
             Box::pin(self.perform(&Step { collection: name.to_owned(), action })).await?;
         }
         Ok(())
+    }
+
+    /// Takes the final limits of a copy away again, which would refuse what is still to be written.
+    async fn lift(&self, there: &Observed) -> Result<()> {
+        let strict = there.schema.strict_mode_config.as_ref().filter(|strict| strict.enabled == Some(true));
+        let Some(strict) = strict else { return Ok(()) };
+        let off = StrictModeConfig { enabled: Some(false), ..strict.clone() };
+        let schema = Schema { strict_mode_config: Some(off), ..Schema::default() };
+        let changes = vec!["strict_mode_config: off until all points are there".to_owned()];
+        let step = Step { collection: there.name.clone(), action: Action::Update { schema, changes } };
+        Box::pin(self.perform(&step)).await
     }
 
     async fn copy_and_verify(
@@ -200,6 +213,9 @@ impl Client {
             return Ok(());
         }
         let route = self.route(rebuild, &rebuild.source, &rebuild.shadow).await?;
+        if rebuild.switch == Switch::Alias {
+            self.lift(&self.collection(&rebuild.shadow).await?).await?;
+        }
         let found = self.compare_points(route, rebuild.switch == Switch::Alias, meter, note).await?;
         match found.is_equal() {
             true => Ok(()),
@@ -351,7 +367,7 @@ impl Client {
             from,
             to,
             verbatim: rebuild.is_verbatim(&source.schema),
-            limit: limit(from, &source)?,
+            limit: readable(&source),
             total: self.count_points(from).await?,
         })
     }
@@ -434,7 +450,7 @@ impl Client {
     ) -> Result<Compared> {
         meter.begin("verify", Some(route.to), Unit::Points, 0, Some(route.total));
         let mut wanted = Walk::new(self, route.from, route.limit);
-        let mut actual = Walk::new(self, route.to, limit(route.to, &self.collection(route.to).await?)?);
+        let mut actual = Walk::new(self, route.to, readable(&self.collection(route.to).await?));
         let made = (!route.verbatim).then_some(route.rebuild);
         let (mut found, mut noted) = (Compared::default(), Instant::now());
         let (mut put, mut delete) = (Vec::new(), Vec::new());
@@ -547,6 +563,11 @@ fn wide_of(point: &Point) -> Option<(PointId, serde_json::Map<String, serde_json
 
 fn is_shadow_of(observed: &Observed, name: &str) -> bool {
     matches!(observed.stamp.as_ref().map(|stamp| &stamp.role), Some(Role::Shadow { source, .. }) if source == name)
+}
+
+/// Points a page may have. A rebuild writes none of what it reads from, so that limits of writes do not matter.
+fn readable(observed: &Observed) -> u32 {
+    page_limit(observed.schema.strict_mode_config.as_ref(), PAGE).max(1)
 }
 
 /// Halves or doubles the next page by the bytes of this one.

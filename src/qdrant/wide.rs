@@ -65,15 +65,15 @@ pub(super) fn wide(payload: &Map<String, Value>) -> Map<String, Value> {
 }
 
 impl Client {
-    /// Gives points that were read over gRPC the numbers that are stored.
+    /// Gives a page that was read over gRPC the numbers that are stored.
     pub(super) async fn restore_wide(&self, collection: &str, points: &mut [Point]) -> Result<()> {
-        let rounded = |point: &&Point| point.payload.values().any(|value| holds(value, is_rounded));
-        let ids: Vec<&PointId> = points.iter().filter(rounded).map(|point| &point.id).collect();
-        if ids.is_empty() {
-            return Ok(());
-        }
-        let body = json!({ "ids": ids, "with_payload": true, "with_vector": false });
-        let found = self.post(&format!("/collections/{}/points", segment(collection)), &body).await?;
+        let rounded = |point: &Point| point.payload.values().any(|value| holds(value, is_rounded));
+        let Some(first) = points.iter().position(rounded) else { return Ok(()) };
+        let points = &mut points[first..];
+        // The same page: a strict mode may count every point that is asked for by its id.
+        let body = json!({ "offset": points[0].id, "limit": points.len(), "with_payload": true, "with_vector": false });
+        let path = format!("/collections/{}/points/scroll", segment(collection));
+        let found = self.post(&path, &body).await?["points"].take();
         let mut exact: BTreeMap<PointId, Value> = found
             .as_array()
             .into_iter()
