@@ -98,7 +98,7 @@ async fn attempt(stores: &mut Stores, subject: &Subject<'_>, options: &Options<'
                     client.unfilled(&step.collection, fills, options.meter).await?;
                 }
                 Action::Rebuild { rebuild, stage, .. } => {
-                    client.rebuildable(rebuild, *stage).await?;
+                    client.rebuildable(rebuild, *stage, options.meter).await?;
                     if *stage == Stage::Copy && !rebuild.fills.is_empty() {
                         client.unfilled(&step.collection, &rebuild.fills, options.meter).await?;
                     }

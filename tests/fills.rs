@@ -336,6 +336,19 @@ fn a_key_that_may_only_read_fills_nothing() {
     }
 }
 
+/// Qdrant's gRPC answers round them.
+#[test]
+fn whole_numbers_that_no_double_holds_are_renamed_to_the_last_digit() {
+    for version in SERVERS {
+        let world = world(version);
+        timeline(&world, "", "[[fill]]\npayload = 'hash'\nrenamed_from = 'h'\n");
+        let payload = |key: &str| json!({ key: { "é": [u64::MAX, 1e19, 1] }, "keep": u64::MAX - 1 });
+        start_at_one(&world, &[json!({ "id": 1, "vector": {}, "payload": payload("h") })]);
+        world.output(["migrate"]).expect(0);
+        assert_eq!(points(&world)[0]["payload"], payload("hash"));
+    }
+}
+
 #[test]
 fn a_new_collection_and_an_empty_one_have_nothing_to_fill() {
     for server in SERVERS {

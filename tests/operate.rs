@@ -509,6 +509,13 @@ fn on_one_node_of_several_what_is_node_local_is_refused() {
             .expect(76)
             .says(&["one of 2 nodes"]);
         world.output(["snapshot", "restore", "again", "--file", &file]).expect(76).says(&["one of 2 nodes"]);
+        // A rebuild needs a snapshot, and is refused before Postgres is changed.
+        let declared = "[[collection]]\nmatch = \"whole\"\n[collection.vectors]\na = { size = 4, distance = 'Dot' }\nb = { size = 4, distance = 'Dot' }\n";
+        world.version("0001_users", "create table users (id bigint primary key);", declared);
+        world.record();
+        let state = world.state();
+        world.output(["migrate"]).expect(76).says(&["one of 2 nodes"]);
+        assert_eq!(world.state(), state);
         drop(second);
     }
 }

@@ -398,3 +398,97 @@ fn a_key_that_may_only_read_rebuilds_nothing_and_leaves_postgres_alone() {
         assert_eq!(names(&world), [name]);
     });
 }
+
+/// Qdrant's gRPC answers round them.
+#[test]
+fn whole_numbers_that_no_double_holds_are_copied_to_the_last_digit() {
+    both(|version| {
+        for (alias, fill) in
+            [(false, ""), (true, ""), (true, "[[fill]]\npayload = 'hash'\nrenamed_from = 'h'\n")]
+        {
+            let world = world(version, &format!("{NAMED}{fill}"));
+            let name = world.collection.clone();
+            let real = if alias { format!("{name}_7d") } else { name.clone() };
+            create(&world, &real, &json!({ "vectors": { "content": { "size": 4, "distance": "Dot" } } }));
+            if alias {
+                lead(&world, &name, &real);
+            }
+            let key = if fill.is_empty() { "hash" } else { "h" };
+            let payload = |n: u64| json!({ "user_id": "a", key: u64::MAX - n, "all": [{ "é": (1u64 << 63) + n }, 1e19, null, -1] });
+            let all = (0..300).map(|n| json!({ "id": n, "vector": {}, "payload": if n % 3 == 0 { json!({}) } else { payload(n) } }));
+            put(&world, &real, &all.collect::<Vec<_>>());
+            let before = points(&world, &real);
+            world.start(&["true"]).expect(0);
+            let after = points(&world, &name);
+            assert_eq!(after.len(), before.len());
+            for (id, point) in &before {
+                let text = point["payload"].to_string().replace("\"h\":", "\"hash\":");
+                assert_eq!(after[id]["payload"], serde_json::from_str::<Value>(&text).unwrap());
+            }
+        }
+    });
+}
+
+#[test]
+fn a_sparse_vector_beside_one_without_a_name_is_copied_with_it() {
+    both(|version| {
+        let world = world(version, &format!("{NAMED}{FROM_UNNAMED}"));
+        let name = world.collection.clone();
+        create(
+            &world,
+            &name,
+            &json!({ "vectors": { "size": 4, "distance": "Cosine" }, "sparse_vectors": { "words": {} } }),
+        );
+        let words = json!({ "indices": [3, 70], "values": [0.5, 1.5] });
+        put(
+            &world,
+            &name,
+            &[
+                json!({ "id": 1, "vector": { "": [0, 0, 0, 1], "words": words } }),
+                json!({ "id": 2, "vector": { "words": words } }),
+                json!({ "id": 3, "vector": { "": [0, 1, 0, 0] } }),
+            ],
+        );
+        world.start(&["true"]).expect(0);
+        let after = points(&world, &name);
+        let vectors: Vec<&Value> = after.values().map(|point| &point["vector"]).collect();
+        let row = |row: [f64; 4]| json!(row);
+        assert_eq!(
+            vectors,
+            [
+                &json!({ "content": row([0.0, 0.0, 0.0, 1.0]), "words": words }),
+                &json!({ "words": words }),
+                &json!({ "content": row([0.0, 1.0, 0.0, 0.0]) }),
+            ]
+        );
+    });
+}
+
+#[test]
+fn numbers_that_a_datatype_has_no_room_for_are_refused_before_anything_is_changed() {
+    both(|version| {
+        let half = "vectors.content = { size = 2, distance = 'Dot', datatype = 'float16' }\n";
+        let bytes = "vectors.content = { size = 2, distance = 'Dot' }\nvectors.small = { size = 2, distance = 'Dot', datatype = 'uint8' }\n\
+                     [[fill]]\nvector = 'small'\nfrom = { payload = 'embedding' }\n";
+        for (declared, says) in [
+            (half, ["point 7 ", "it has 70000, for which float16 has no room"]),
+            (bytes, ["cannot be filled: 7", "it has 0.5, for which uint8 has no room"]),
+        ] {
+            let world = world(version, declared);
+            let name = world.collection.clone();
+            create(&world, &name, &json!({ "vectors": { "content": { "size": 2, "distance": "Dot" } } }));
+            put(
+                &world,
+                &name,
+                &[
+                    json!({ "id": 3, "vector": { "content": [6e4, 1] }, "payload": { "embedding": [0, 255] } }),
+                    json!({ "id": 7, "vector": { "content": [1, 7e4] }, "payload": { "embedding": [0.5, 255] } }),
+                ],
+            );
+            let before = (points(&world, &name), world.state());
+            world.start(&["true"]).expect(76).says(&says);
+            assert_eq!((points(&world, &name), world.state()), before);
+            assert_eq!(names(&world), [name]);
+        }
+    });
+}

@@ -2,7 +2,7 @@
 //! defaulted. During the copy of a rebuild and in place it is the same transform.
 
 use super::point::alike;
-use super::{Observed, Point, PointId, Schema, UNNAMED, Vector};
+use super::{Datatype, Distance, Observed, Point, PointId, Schema, UNNAMED, Vector};
 use crate::error::{Error, ExitCode, Result};
 use crate::timeline::{CollectionDeclaration, Fill, FillSource, FillWhat, Number, Timeline};
 use serde::{Deserialize, Serialize};
@@ -23,6 +23,9 @@ pub struct Due {
     /// Of the vector that it makes.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub shape: Option<Shape>,
+    /// The datatype that it is stored in, if that has no room for every number.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub narrow: Option<Datatype>,
 }
 
 /// What a vector must be to be stored.
@@ -151,6 +154,40 @@ impl Shape {
     }
 }
 
+/// The datatype of a vector, if it cannot hold whatever a float can. What Cosine normalises is never too large.
+pub fn narrow(schema: &Schema, name: &str) -> Option<Datatype> {
+    let params = schema.vectors.get(name)?;
+    match params.datatype? {
+        Datatype::Float16 if params.distance == Some(Distance::Cosine) => None,
+        narrow @ (Datatype::Float16 | Datatype::Uint8) => Some(narrow),
+        _ => None,
+    }
+}
+
+/// Whether a vector can be stored in such a datatype.
+///
+/// # Errors
+/// The first number that it has no room for.
+pub fn storable(datatype: Datatype, vector: &Vector) -> std::result::Result<(), String> {
+    let rows: Vec<&[f32]> = match vector {
+        Vector::Dense(row) => vec![row],
+        Vector::Multi(rows) => rows.iter().map(Vec::as_slice).collect(),
+        Vector::Sparse { .. } => return Ok(()),
+    };
+    // From 65520 on a float16 is infinite.
+    let holds = |x: &f32| match datatype {
+        Datatype::Uint8 => x.fract() == 0.0 && (0.0..=255.0).contains(x),
+        Datatype::Float16 => x.abs() < 65520.0,
+        _ => true,
+    };
+    match rows.into_iter().flatten().find(|x| !holds(x)) {
+        Some(x) => {
+            Err(format!("it has {x}, for which {} has no room", format!("{datatype:?}").to_lowercase()))
+        }
+        None => Ok(()),
+    }
+}
+
 impl fmt::Display for Shape {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let (what, size) = match self {
@@ -191,7 +228,11 @@ pub fn due(timeline: &Timeline, declaration: &CollectionDeclaration, from: Numbe
                 }
                 _ => None,
             };
-            due.push(Due { version: version.number, fill: fill.clone(), shape });
+            let narrow = match &fill.what {
+                FillWhat::Vector { name, .. } => narrow(&declaration.schema, name),
+                _ => None,
+            };
+            due.push(Due { version: version.number, fill: fill.clone(), shape, narrow });
         }
     }
     due
@@ -264,7 +305,7 @@ pub async fn transform(due: &[Due], points: &mut [Point]) -> Result<Vec<Refused>
     for one in due {
         match &one.fill.what {
             FillWhat::Vector { name, from } => {
-                make(name, from, one.shape, points, &mut refused).await?;
+                make(name, from, one, points, &mut refused).await?;
             }
             what => {
                 for point in points.iter_mut() {
@@ -282,7 +323,7 @@ pub async fn transform(due: &[Due], points: &mut [Point]) -> Result<Vec<Refused>
 async fn make(
     name: &str,
     source: &(impl VectorSource + fmt::Display),
-    shape: Option<Shape>,
+    due: &Due,
     points: &mut [Point],
     refused: &mut Vec<Refused>,
 ) -> Result<()> {
@@ -298,10 +339,14 @@ async fn make(
     }
     for (i, made) in places.into_iter().zip(made) {
         let Some(made) = made else { continue };
-        match made.and_then(|vector| shape.map_or(Ok(vector.clone()), |shape| shape.fit(vector))) {
+        let fitted = made.and_then(|vector| {
+            let vector = due.shape.map_or(Ok(vector.clone()), |shape| shape.fit(vector))?;
+            due.narrow.map_or(Ok(()), |datatype| storable(datatype, &vector)).map(|()| vector)
+        });
+        match fitted {
             Ok(vector) => drop(points[i].vectors.insert(name.to_owned(), vector)),
             Err(reason) => {
-                let wanted = shape.map_or("a vector".into(), |shape| shape.to_string());
+                let wanted = due.shape.map_or("a vector".into(), |shape| shape.to_string());
                 let reason = format!("{source} is not {wanted}: {reason}");
                 refused.push(Refused { id: points[i].id.clone(), reason });
             }
@@ -442,7 +487,10 @@ mod tests {
             FillWhat::Vector { .. } => Some(Shape::Dense(Some(2))),
             _ => None,
         };
-        file.fill.into_iter().map(|fill| Due { version: 2, shape: shape(&fill), fill }).collect()
+        file.fill
+            .into_iter()
+            .map(|fill| Due { version: 2, shape: shape(&fill), narrow: None, fill })
+            .collect()
     }
 
     fn point(vectors: &[(&str, Vector)], payload: Value) -> Point {
@@ -459,6 +507,31 @@ mod tests {
         let refused = runtime.block_on(transform(&fills(toml), &mut points)).unwrap();
         let [point] = points;
         (point, refused)
+    }
+
+    #[test]
+    fn a_narrow_datatype_has_no_room_for_every_number() {
+        for (datatype, row, stored) in [
+            (Datatype::Uint8, vec![0.0, 255.0], true),
+            (Datatype::Uint8, vec![0.5], false),
+            (Datatype::Uint8, vec![-1.0], false),
+            (Datatype::Uint8, vec![256.0], false),
+            (Datatype::Float16, vec![-65504.0, 1e-9], true),
+            (Datatype::Float16, vec![7e4], false),
+            (Datatype::Float16, vec![f32::NAN], false),
+            (Datatype::Float32, vec![f32::MAX], true),
+        ] {
+            assert_eq!(
+                storable(datatype, &Vector::Dense(row.clone())).is_ok(),
+                stored,
+                "{datatype:?} {row:?}"
+            );
+        }
+        let schema = "vectors.a = { distance = 'Cosine', datatype = 'float16' }\nvectors.b = { distance = 'Dot', datatype = 'float16' }\n\
+                      vectors.c = { distance = 'Cosine', datatype = 'uint8' }\nvectors.d = { distance = 'Dot' }";
+        let schema: Schema = toml::from_str(schema).unwrap();
+        let all = ["a", "b", "c", "d", "e"].map(|name| narrow(&schema, name));
+        assert_eq!(all, [None, Some(Datatype::Float16), Some(Datatype::Uint8), None, None]);
     }
 
     const FROM_A: &str = "[[fill]]\nvector = 'b'\nfrom = { vector = 'a' }\n";

@@ -14,8 +14,8 @@ mod version;
 pub use compare::{CREATE_VECTOR_NAME, Change, DELETE_VECTOR_NAME, Kind, Section, compare, gates};
 pub use contradiction::{Contradiction, contradictions, fill_contradictions, shared_aliases};
 pub use fill::{
-    Answers, Difference, Due, Made, Refusals, Refused, Shape, VectorSource, due, effective, fillable,
-    touched, transform,
+    Answers, Difference, Due, Made, Refusals, Refused, Shape, VectorSource, due, effective, fillable, narrow,
+    storable, touched, transform,
 };
 pub use observed::*;
 pub use point::{Point, PointId, Vector};

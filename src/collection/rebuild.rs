@@ -1,17 +1,18 @@
 //! What a rebuild of a collection is, and where it goes on after a crash: a copy under another name takes its place.
 
 use super::compare::{Change, Kind, compare, overlay};
-use super::fill::fillable;
+use super::fill::{fillable, narrow};
 use super::point::same_payload;
 use super::step::{complete, creatable, refuse};
 use super::{Action, transform};
 use super::{
-    Distance, Due, Observed, Point, Role, SHADOW_PREFIX, Schema, ServerVersion, Stamp, Step, UNNAMED, Vector,
+    Datatype, Distance, Due, Observed, Point, Role, SHADOW_PREFIX, Schema, ServerVersion, Stamp, Step,
+    UNNAMED, Vector,
 };
 use crate::error::{Error, ExitCode, Result};
 use crate::timeline::{CollectionDeclaration, FillSource, FillWhat};
 use serde::{Deserialize, Serialize};
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 
 /// In a shadow's stamp: it is being filled.
@@ -368,6 +369,16 @@ impl Rebuild {
             })
     }
 
+    /// The vectors of the source that get a datatype without room for every number.
+    pub fn narrowed(&self, source: &Schema) -> BTreeMap<String, Datatype> {
+        let same = |name: &str| {
+            let datatype = |schema: &Schema| schema.vectors.get(name).and_then(|params| params.datatype);
+            datatype(source) == datatype(&self.schema)
+        };
+        let names = source.vectors.keys().filter(|name| !same(name));
+        names.filter_map(|name| Some((name.clone(), narrow(&self.schema, name)?))).collect()
+    }
+
     /// The points as the shadow is to have them.
     ///
     /// # Errors
@@ -403,7 +414,6 @@ impl Rebuild {
     }
 
     fn vectors_equal(&self, name: &str, wanted: &Vector, actual: &Vector) -> bool {
-        use super::Datatype;
         let params = self.schema.vectors.get(name);
         let sparse = self.schema.sparse_vectors.get(name).and_then(|s| s.index.as_ref()?.datatype);
         let datatype = params.and_then(|params| params.datatype).or(sparse);

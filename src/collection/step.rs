@@ -530,7 +530,7 @@ mod tests {
         let mut todo =
             steps("m", Some(&observed(actual, Some(stamp(1)))), &wanted, &stamp(2), newest).unwrap();
         let fill = toml::from_str("vector = 'b'\nfrom = { vector = 'z' }").unwrap();
-        add_fill(&mut todo, "m", vec![Due { version: 2, fill, shape: None }]);
+        add_fill(&mut todo, "m", vec![Due { version: 2, fill, shape: None, narrow: None }]);
         add_fill(&mut todo, "m", Vec::new());
         assert_eq!(
             todo.iter().map(ToString::to_string).collect::<Vec<_>>(),
@@ -562,7 +562,7 @@ mod tests {
         let mut todo =
             steps("m", Some(&observed(BASE, Some(stamp(1)))), &declared, &stamp(2), server).unwrap();
         let fill = toml::from_str("payload = 'k'\nset = 1").unwrap();
-        add_fill(&mut todo, "m", vec![Due { version: 2, fill, shape: None }]);
+        add_fill(&mut todo, "m", vec![Due { version: 2, fill, shape: None, narrow: None }]);
         assert!(matches!(todo[0].action, Action::Fill { .. }), "{todo:?}");
     }
 

@@ -9,6 +9,9 @@ use std::time::Duration;
 use std::{fmt, io};
 use tonic::{Code, Status};
 
+/// What servers say of a full disk.
+const NO_ROOM: [&str; 2] = ["No space left on device", "Not enough space available"];
+
 /// A failed connection or call. Never holds the API key.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Fault {
@@ -204,6 +207,10 @@ pub fn classify(fault: &Fault, settings: &QdrantSettings) -> Class {
             never(ExitCode::Refused, "upgrade Qdrant one minor version at a time, as its documentation says")
         }
         Kind::Settings => never(ExitCode::Configuration, "look at the settings in force with tandem config"),
+        Kind::Other if NO_ROOM.iter().any(|words| fault.message.contains(words)) => never(
+            ExitCode::StepFailed,
+            "make room on Qdrant's disk, then start again: the next start goes on, and no point is lost",
+        ),
         Kind::NotFound | Kind::AlreadyExists | Kind::Invalid | Kind::Other => {
             never(ExitCode::StepFailed, "read the server's message and its log")
         }

@@ -6,7 +6,7 @@ use super::points::{Selection, id, page_limit, pb_id, pb_point, point};
 use super::wide::{may_be_rounded, wide};
 use crate::collection::{
     Action, BACK, COPYING, KEPT, Observed, Point, PointId, Rebuild, Role, Schema, Stage, Stamp, Status, Step,
-    StrictModeConfig, Switch, VERIFIED, compare, creation, in_place,
+    StrictModeConfig, Switch, VERIFIED, compare, creation, in_place, storable,
 };
 use crate::error::{Error, ExitCode, Result};
 use crate::progress::{Meter, Unit, thousands};
@@ -65,7 +65,7 @@ impl Client {
     ///
     /// # Errors
     /// What stands in the way, with the remedy.
-    pub async fn rebuildable(&self, rebuild: &Rebuild, stage: Stage) -> Result<()> {
+    pub async fn rebuildable(&self, rebuild: &Rebuild, stage: Stage, meter: &Meter) -> Result<()> {
         if stage != Stage::Snapshot {
             return Ok(());
         }
@@ -84,7 +84,49 @@ impl Client {
             .expected("a collection without an optimizer error")
             .remedy("mend what the server names (a full disk?), then start again"));
         }
-        self.settled(&rebuild.source).await
+        self.settled(&rebuild.source).await?;
+        self.storable(rebuild, &source, meter).await
+    }
+
+    /// Looks for numbers that the shadow's datatypes have no room for.
+    async fn storable(&self, rebuild: &Rebuild, source: &Observed, meter: &Meter) -> Result<()> {
+        let narrowed = rebuild.narrowed(&source.schema);
+        if narrowed.is_empty() || source.points == 0 {
+            return Ok(());
+        }
+        let total = self.count_points(&rebuild.source).await?;
+        meter.begin("check vectors", Some(&rebuild.source), Unit::Points, 0, Some(total));
+        let vectors = Selection::Only(narrowed.keys().cloned().collect());
+        let nothing = Selection::Only(Default::default());
+        let mut from = None;
+        let refused = loop {
+            let page =
+                self.scroll(&rebuild.source, from.as_ref(), readable(source), &vectors, &nothing).await?;
+            meter.add(page.points.len() as u64);
+            let all = page
+                .points
+                .iter()
+                .flat_map(|point| point.vectors.iter().map(|(name, v)| (&point.id, name, v)));
+            let mut refused = all.filter_map(|(id, name, vector)| {
+                let reason = storable(*narrowed.get(name)?, vector).err()?;
+                Some((id.clone(), name.clone(), reason))
+            });
+            match (refused.next(), page.next) {
+                (None, Some(next)) => from = Some(next),
+                (refused, _) => break refused,
+            }
+        };
+        meter.end();
+        let Some((id, name, reason)) = refused else { return Ok(()) };
+        Err(Error::new(
+            ExitCode::Refused,
+            format!(
+                "the vector {name} of point {id} in collection {} cannot be copied: {reason}",
+                rebuild.source
+            ),
+        )
+        .expected("numbers that the declared datatype can store")
+        .remedy("declare another datatype, if need be with a quantization_config"))
     }
 
     /// Does one stage. Done again, after a crash at any place in it, it ends the same.
