@@ -24,7 +24,7 @@ Settings: defaults < file (--config) < environment < flags.
                Snapshots are downloaded and restored through the REST port: QDRANT_PORT, else the one below gRPC's
   tandem       TANDEM_MIGRATIONS, TANDEM_TIMEOUT, TANDEM_LOCK_TIMEOUT, TANDEM_LOG_FORMAT, TANDEM_LOG_LEVEL,
                TANDEM_ALL_COLLECTIONS, TANDEM_INSTALL_BESIDE, TANDEM_COMPLETE (auto, plan, never),
-               TANDEM_MISSING_DATABASE (fail, wait, create),
+               TANDEM_MISSING_DATABASE (fail, wait, create; only run, migrate, upgrade and adopt create it),
                TANDEM_AUTH_GRACE, TANDEM_CONFIG,
                TANDEM_ON_REFUSAL (exit; hold = run stays up after a failure and looks again every 30 s),
                TANDEM_PROBE (:9090 = until CMD takes over, run answers /livez with 200 and the rest with 503)
@@ -182,6 +182,13 @@ pub enum Command {
     },
     /// Print the version
     Version,
+}
+
+impl Command {
+    /// May it begin with a database that does not exist? Every other command looks at one, or waits until it is there.
+    pub fn installs(&self) -> bool {
+        matches!(self, Self::Run { .. } | Self::Migrate | Self::Upgrade { .. } | Self::Adopt)
+    }
 }
 
 /// What to do with the archive. No start removes anything from it.

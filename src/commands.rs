@@ -50,6 +50,11 @@ pub struct Interruptible {
 
 /// Runs a command to its end.
 pub async fn run(command: Command, settings: &Settings, interruptible: &Interruptible) -> Result<Outcome> {
+    let (asked, mut settings) = (settings.missing_database, settings.clone());
+    if asked == MissingDatabase::Create && !command.installs() {
+        settings.missing_database = MissingDatabase::Wait;
+    }
+    let settings = &settings;
     match command {
         Command::Run { argv } => {
             // What no mend elsewhere can change is said before anything is held.

@@ -120,20 +120,16 @@ pub async fn stores<Q>(
     both(patience, (format!("Postgres {one}"), postgres), other).await
 }
 
-/// Waits for Postgres alone, for commands that need nothing else. A missing database is waited for, never created.
+/// Waits for Postgres alone, for commands that need nothing else.
 ///
 /// # Errors
 /// As [`both`]; 78 if nothing says where Postgres is.
 pub async fn postgres(settings: &Settings) -> Result<PgConnection> {
     let one = settings.postgres()?;
-    let missing = match settings.missing_database {
-        MissingDatabase::Create => MissingDatabase::Wait,
-        other => other,
-    };
+    let probe = async || login(one, settings.missing_database).await;
     let patience = Patience { timeout: settings.timeout, grace: settings.auth_grace };
     let nobody = None::<(&str, fn() -> Nothing)>;
-    let (ready, _) =
-        both(patience, (format!("Postgres {one}"), async || login(one, missing).await), nobody).await?;
+    let (ready, _) = both(patience, (format!("Postgres {one}"), probe), nobody).await?;
     Ok(ready)
 }
 

@@ -509,6 +509,20 @@ fn a_missing_database_fails_or_is_created_or_is_waited_for() {
     refused(&world, 69, &[&name, "does not exist", "not ready after 1s"]);
     assert_eq!(world.query(&exists), "0");
     world.set("TANDEM_MISSING_DATABASE", "create");
+    for reader in [
+        &["status"][..],
+        &["plan"],
+        &["verify"],
+        &["verify", "--wait"],
+        &["wait"],
+        &["history"],
+        &["archive", "list"],
+    ] {
+        world.output(reader).expect(69).says(&[&name, "does not exist"]);
+    }
+    world.output(["downgrade", "1", "--dry-run"]).expect(69);
+    world.output(["retained", "list"]).expect(69);
+    assert_eq!(world.query(&exists), "0", "a reader created the database");
     world.set("TANDEM_TIMEOUT", "20s");
     world.start(&["true"]).expect(0).says(&["Created database"]);
     assert_eq!(common::query(&url, "select count(*)::text from notes"), "0");
