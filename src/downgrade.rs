@@ -193,11 +193,11 @@ fn catalogs(way: &Way<'_>, from: Number, to: Number) -> (Catalog, Catalog) {
     (at(from), at(to))
 }
 
-/// A version can be taken back by a `down.sql` in one transaction. One without SQL of its own has nothing in Postgres to
-/// take back: what its `[data]` added stays.
+/// A version can be taken back by a `down.sql` in one transaction. One without SQL of its own needs none: what its `[data]`
+/// added stays.
 fn undoable(timeline: &Timeline, version: &Version) -> Result<()> {
-    let Some(up) = &version.up else { return Ok(()) };
     let Some(down) = &version.down else {
+        let Some(up) = &version.up else { return Ok(()) };
         return Err(Error::new(
             ExitCode::BadTimeline,
             format!("version {} ({}) has no down.sql", version.number, version.name),
@@ -262,7 +262,14 @@ pub async fn postgres(stores: &mut Stores, way: &Way<'_>, options: &Options<'_>)
         let back = Move { store, version, direction, from: &from, to: &to };
         let put_back = back.put_back();
         let kept = archive::statements(store, version, direction, &from, Some(&effects));
-        let down = Version { up: version.down.clone(), data: None, proof: None, ..version.clone() };
+        // Its `[[archive]]`s are about what it does: nothing keeps what a down changes beyond the catalogs.
+        let down = Version {
+            up: version.down.clone(),
+            data: None,
+            proof: None,
+            archives: Vec::new(),
+            ..version.clone()
+        };
         let step = Apply {
             version: &down,
             opening: std::mem::take(&mut opening),

@@ -318,6 +318,64 @@ fn a_downgrade_that_cannot_be_proven_is_refused_with_nothing_changed() {
 }
 
 #[test]
+fn a_version_that_only_its_toml_describes_is_taken_back_by_its_down_too() {
+    let mut world = World::empty();
+    world.set("QDRANT_URL", "none");
+    changing(&world);
+    let there = "select to_regclass('said') is not null";
+    world.migrations.write(
+        "0004_said.toml",
+        &format!(
+            "compatible_from = 1\n[data]\nsql = \"create table if not exists said (word text); insert into person (nick) values ('seed')\"\n\
+             [proof]\nsql = \"{there}\"\n"
+        ),
+    );
+    world.migrations.write("0004_said.down.sql", "drop table said;\n");
+    world.record();
+    world.output(["upgrade"]).expect(0);
+    assert_eq!(world.query(there), "t");
+    world.output(["downgrade", "-1"]).expect(0);
+    assert_eq!((versions(&world).as_str(), world.query(there).as_str()), ("1 2 3", "f"));
+    assert_eq!(world.query("select count(*)::text from person where nick = 'seed'"), "1", "seeds stay");
+    world.output(["upgrade"]).expect(0);
+    for (text, code, says) in [
+        ("commit;\n", 65, "COMMIT controls a transaction"),
+        (
+            "delete from person where nick = 'seed'",
+            1,
+            "deleted that the archive does not keep: public.person",
+        ),
+        ("-- nothing\n", 76, "leaves table said, which that version makes"),
+    ] {
+        world.migrations.write("0004_said.down.sql", text);
+        world.output(["downgrade", "-1"]).expect(code).says(&[says]);
+        assert_eq!(versions(&world), "1 2 3 4");
+    }
+}
+
+/// `[[archive]]` is kept when the version runs, and not when it is taken back.
+#[test]
+fn a_down_may_not_delete_what_only_the_way_up_keeps() {
+    let mut world = World::empty();
+    world.set("QDRANT_URL", "none");
+    world.version("0001_tables", "create table person (id serial primary key, nick text);\n", "");
+    world.version(
+        "0002_tokens",
+        "create table token (n int); delete from person where nick = 'old';\n",
+        "[[archive]]\ntable = \"person\"\n",
+    );
+    world
+        .migrations
+        .write("0002_tokens.down.sql", "drop table token; delete from person where nick = 'new';\n");
+    world.record();
+    world.output(["upgrade"]).expect(0);
+    world.db.execute("insert into person (nick) values ('new')");
+    let before = tables(&world);
+    world.output(["downgrade", "1"]).expect(1).says(&["the archive does not keep: public.person"]);
+    same(&tables(&world), &before, "rolled back");
+}
+
+#[test]
 fn a_collection_that_would_need_a_rebuild_stops_a_downgrade_before_postgres() {
     let world = World::small();
     let toml = common::collection_toml("1.1.0", "user_id = \"keyword\"").replace("size = 4", "size = 8");

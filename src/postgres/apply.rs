@@ -7,7 +7,7 @@ use super::session::{
     CONTRACT_BROKEN, Failure, Session, cell, contract_assertion, identifier, literal, set_search_path,
 };
 use super::store::{Entry, Store};
-use crate::catalog::{self, Catalog, Effects, Kind, Optional};
+use crate::catalog::{self, Catalog, Effects, Kind, ObjectId, Optional};
 use crate::error::{Error, ExitCode, Result};
 use crate::ledger::Origin;
 use crate::timeline::sql::{self, NonTransactional};
@@ -372,6 +372,13 @@ fn regex_escape(text: &str) -> String {
     text.chars().flat_map(|c| if c.is_alphanumeric() || c == '_' { vec![c] } else { vec!['\\', c] }).collect()
 }
 
+/// What going back by these effects should have dropped. Indexes and constraints are known by their structure alone, and may be
+/// the user's own; an extension belongs to the database.
+fn not_taken_back(back: &Effects, actual: &Catalog) -> Vec<ObjectId> {
+    let may_stay = |kind| matches!(kind, Kind::Index | Kind::Constraint | Kind::Extension);
+    back.removed.iter().filter(|id| !may_stay(id.kind) && actual.objects.contains_key(id)).cloned().collect()
+}
+
 /// Compares the catalog with the expected one and asks the version's own proof.
 async fn prove(
     session: &mut Session,
@@ -394,6 +401,18 @@ async fn prove(
             )
             .expected(format!("the recorded catalog of version {below}"))
             .remedy("mend the down.sql, and try again"));
+        }
+        let left = step.effects.filter(|_| step.back_to.is_some()).map(|back| not_taken_back(back, &actual));
+        if let Some([first, ..]) = left.as_deref() {
+            return Err(Error::new(
+                ExitCode::Refused,
+                format!(
+                    "the down.sql of version {} ({}) leaves {first}, which that version makes, so it was rolled back",
+                    version.number, version.name
+                ),
+            )
+            .expected("nothing of the version is left")
+            .remedy("let the down.sql drop it, and try again"));
         }
         if !difference.is_proof() {
             return Err(Error::new(

@@ -106,7 +106,9 @@ impl Problem {
             Self::NotUtf8 => "save the file as UTF-8".into(),
             Self::BadName => "rename the file, or move it to a subdirectory if it is not part of the timeline".into(),
             Self::PartTwice { .. } => "keep one of the two files".into(),
-            Self::DownWithoutUp(_) => "add the up, or remove the down".into(),
+            Self::DownWithoutUp(_) => {
+                "add the up, or remove the down; a version without SQL of its own may have one if its TOML changes a store".into()
+            }
             Self::NoSettings | Self::NoApplication => {
                 "write `application = \"<name>\"` into it: the name under which the ledger keeps this timeline".into()
             }

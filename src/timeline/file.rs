@@ -8,7 +8,7 @@ use std::io::{ErrorKind, Read};
 use std::path::Path;
 
 /// The file with the settings.
-const SETTINGS: &str = "tandem.toml";
+pub(super) const SETTINGS: &str = "tandem.toml";
 
 /// The first line of a SQL file that runs outside of a transaction.
 pub(super) const NO_TRANSACTION: &str = "-- tandem:no-transaction";
@@ -74,7 +74,7 @@ pub fn read_files(directory: &Path) -> Result<Vec<(String, String)>, TimelineErr
 
 /// What a file's name says about it.
 #[derive(Debug, PartialEq, Eq)]
-enum FileName<'a> {
+pub(super) enum FileName<'a> {
     Settings,
     Part {
         number: Number,
@@ -86,7 +86,7 @@ enum FileName<'a> {
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Part {
+pub(super) enum Part {
     Up,
     Down,
     Toml,
@@ -98,7 +98,7 @@ const SUFFIXES: [(&str, Part); 4] =
 
 impl FileName<'_> {
     /// Whatever could be meant as a part of the timeline must be named like one, so that nothing is left out silently.
-    fn parse(file: &str) -> Result<FileName<'_>, Problem> {
+    pub(super) fn parse(file: &str) -> Result<FileName<'_>, Problem> {
         if file == SETTINGS {
             return Ok(FileName::Settings);
         }
@@ -202,10 +202,13 @@ pub fn parse(
     let versions = versions
         .into_iter()
         .map(|(number, files)| {
-            if files.down.is_some() && files.up.is_none() {
-                return Err(at(&files.file, Problem::DownWithoutUp(number)));
+            let file = files.file.clone();
+            let version = version(number, files, variables)?;
+            // What the TOML alone changes can be gone back from too.
+            if version.down.is_some() && version.changes_nothing() {
+                return Err(at(&file, Problem::DownWithoutUp(number)));
             }
-            version(number, files, variables)
+            Ok(version)
         })
         .collect::<Result<_, _>>()?;
     Ok(Timeline { settings, versions })
@@ -299,6 +302,19 @@ mod tests {
         let up = |number| timeline.version(number).unwrap().up.clone().unwrap();
         assert_eq!(up(1).path, "m/0001_base_v1.0.6.up.sql");
         assert!(up(1).transaction && !up(2).transaction);
+    }
+
+    #[test]
+    fn a_version_that_only_its_toml_describes_may_have_a_down() {
+        for toml in [
+            "data.sql = 'select 1'",
+            "[[collection]]\nmatch = 'a'",
+            "[[fill]]\nvector = 'a'\nfrom = { payload = 'b' }",
+        ] {
+            let files = [("tandem.toml", SETTINGS_TEXT), ("1_a.toml", toml), ("1_a.down.sql", "select 2")];
+            let timeline = parse_files(&files).unwrap();
+            assert!(timeline.versions[0].down.is_some(), "{toml}");
+        }
     }
 
     #[test]
@@ -484,6 +500,7 @@ mod tests {
             ),
             (&["1_a.down.sql"], "m/1_a.down.sql: version 1 has a down without an up"),
             (&["1_a.down.sql", "1_a.toml"], "m/1_a.down.sql: version 1 has a down without an up"),
+            (&["1_a.sql", "2_b.down.sql"], "m/2_b.down.sql: version 2 has a down without an up"),
             (&[], "m: the timeline has no versions"),
         ];
         for (names, expected) in table {

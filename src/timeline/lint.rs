@@ -45,10 +45,12 @@ pub fn lint(timeline: &Timeline, pending: impl Fn(Number) -> bool) -> Vec<Findin
         findings.extend(declarations(timeline, version));
         if let Some(up) = &version.up {
             let mut dangers = Dangers::new(version);
-            findings.extend(sql_file(up, Severity::Error, |statement| dangers.of(statement)));
+            findings.extend(sql_file(up, Some(Severity::Error), |statement| dangers.of(statement)));
         }
         if let Some(down) = &version.down {
-            findings.extend(sql_file(down, Severity::Warning, |_| Vec::new()));
+            // Without an up of its own, a version may have nothing to take back but by declaration.
+            let if_empty = version.up.is_some().then_some(Severity::Warning);
+            findings.extend(sql_file(down, if_empty, |_| Vec::new()));
         }
     }
     findings
@@ -82,11 +84,7 @@ fn declarations(timeline: &Timeline, version: &Version) -> Vec<Finding> {
         findings.push(Finding { severity: Severity::Error, path, line, column, message, remedy });
     };
 
-    if version.up.is_none()
-        && version.collections.is_none()
-        && version.data.is_none()
-        && version.fills.is_empty()
-    {
+    if version.changes_nothing() {
         error(
             &[],
             format!("version {} changes nothing", version.number),
@@ -185,7 +183,7 @@ fn data_sql(data: &str, toml: &TomlFile, version: &Version) -> Vec<Finding> {
 
 fn sql_file(
     file: &SqlFile,
-    if_empty: Severity,
+    if_empty: Option<Severity>,
     mut dangers: impl FnMut(&Statement) -> Vec<Note>,
 ) -> Vec<Finding> {
     let at = |offset: usize, note: Note| {
@@ -202,10 +200,9 @@ fn sql_file(
     let statements = sql::statements(&file.text);
     let mut findings: Vec<Finding> =
         directives(file, &statements).into_iter().map(|(offset, note)| at(offset, note)).collect();
-    if statements.is_empty() {
-        let mut note = Note::error(0, "no SQL in this file", "write a statement, or remove the file");
-        note.severity = if_empty;
-        findings.push(at(0, note));
+    if let Some(severity) = if_empty.filter(|_| statements.is_empty()) {
+        let note = Note::error(0, "no SQL in this file", "write a statement, or remove the file");
+        findings.push(at(0, Note { severity, ..note }));
     }
     for statement in &statements {
         let offset = |note: &Note| statement.start + statement.tokens[note.token].range.start;
@@ -885,11 +882,12 @@ mod tests {
     }
 
     #[test]
-    fn an_empty_down_is_a_warning() {
-        let findings =
-            findings(&[("2_b.sql", "create table n (a int)"), ("2_b.down.sql", "-- nothing to undo")]);
-        assert_eq!(places(&findings, Severity::Warning), [(1, 1)]);
-        assert_eq!(findings.len(), 1);
+    fn an_empty_down_is_a_warning_where_sql_has_to_be_undone() {
+        let down = ("2_b.down.sql", "-- nothing to undo");
+        let found = findings(&[("2_b.sql", "create table n (a int)"), down]);
+        assert_eq!(places(&found, Severity::Warning), [(1, 1)]);
+        assert_eq!(found.len(), 1);
+        assert_eq!(findings(&[("2_b.toml", "[[collection]]\nmatch = 'a'"), down]), []);
     }
 
     #[test]
@@ -905,6 +903,8 @@ mod tests {
     fn the_timeline_of_this_repository_has_no_errors() {
         let directory = Path::new(env!("CARGO_MANIFEST_DIR")).join("migrations");
         let timeline = crate::timeline::load(&directory, &|_| None).unwrap();
+        let whole = |v: &Version| v.down.is_some() && v.release.is_some();
+        assert!(timeline.versions.iter().all(whole), "a version without a down or a release");
         let errors: Vec<_> =
             lint(&timeline, |_| true).into_iter().filter(|f| f.severity == Severity::Error).collect();
         assert_eq!(errors, []);

@@ -157,6 +157,13 @@ impl Timeline {
     }
 }
 
+impl Version {
+    /// Has it neither SQL nor a declaration that changes a store?
+    pub fn changes_nothing(&self) -> bool {
+        self.up.is_none() && self.collections.is_none() && self.data.is_none() && self.fills.is_empty()
+    }
+}
+
 impl CollectionDeclaration {
     /// Is `match` a pattern, which only `--all-collections` may use?
     pub fn is_pattern(&self) -> bool {

@@ -1,0 +1,2 @@
+-- Nothing to take away: the rows may have been tuned since, older releases run with them, and going forward again
+-- fills in only what is missing.

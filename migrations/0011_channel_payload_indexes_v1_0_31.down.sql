@@ -1,0 +1,2 @@
+-- Nothing in Postgres to take away. The collections are compared with the declaration of the version below; it names two
+-- payload indexes fewer, and indexes that it does not name stay (see [collection.undeclared]).
