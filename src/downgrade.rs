@@ -290,7 +290,7 @@ pub async fn postgres(stores: &mut Stores, way: &Way<'_>, options: &Options<'_>)
             since: &[&effects],
         };
         if let Some(found) = apply::apply(&mut stores.session, &context, &step).await? {
-            actual = found;
+            actual = found.catalog;
         }
         tracing::info!(
             "Took back version {} ({}) in {} ms",

@@ -9,7 +9,7 @@ use crate::ledger::{self, Ledger, Standing};
 use crate::plan::{self, CollectionPlan, Plan};
 use crate::postgres::adoption as foreign;
 use crate::postgres::detector;
-use crate::postgres::introspect::{self, Exclude};
+use crate::postgres::introspect::{self, Exclude, Known};
 use crate::postgres::session::{Session, begin_read_only, cell, search_path};
 use crate::postgres::store::{Fast, Store};
 use crate::qdrant;
@@ -186,12 +186,23 @@ pub async fn inspect<'a>(
     subject: &Subject<'a>,
     expected: &Expected,
 ) -> Result<Inspection<'a>> {
+    inspect_again(stores, subject, expected, None).await
+}
+
+/// As [`inspect`], of a database whose catalog this run has read: while the change detector says that it is the same, it
+/// is not read once more.
+pub async fn inspect_again<'a>(
+    stores: &mut Stores,
+    subject: &Subject<'a>,
+    expected: &Expected,
+    known: Option<Known>,
+) -> Result<Inspection<'a>> {
     let timeline = subject.timeline;
     let head = timeline.head().map_or(0, |v| v.number);
     let session = &mut stores.session;
     let begin = begin_read_only(&search_path(&timeline.settings.schemas));
     session.run("opening a read-only transaction", begin).await?;
-    let read = read(session, subject, expected).await;
+    let read = read(session, subject, expected, known).await;
     let (seen, detector) = read?;
     session.run("ending the read-only transaction", "commit").await?;
     let standing = seen.ledger.as_ref().map(|ledger| standing(ledger, timeline));
@@ -239,7 +250,12 @@ fn ahead_of(
     (repair::in_the_way(&seen.catalog, expected, &coming), completing)
 }
 
-async fn read(session: &mut Session, subject: &Subject<'_>, expected: &Expected) -> Result<(Seen, String)> {
+async fn read(
+    session: &mut Session,
+    subject: &Subject<'_>,
+    expected: &Expected,
+    known: Option<Known>,
+) -> Result<(Seen, String)> {
     let timeline = subject.timeline;
     let ledger = subject.store.read(session).await?;
     let others = match subject.store.tables_exist(session).await? {
@@ -247,11 +263,15 @@ async fn read(session: &mut Session, subject: &Subject<'_>, expected: &Expected)
         false => Vec::new(),
     };
     let others = others.iter().filter_map(|text| Catalog::from_json(text).ok()).collect();
-    let sql = detector::detector_sql(&timeline.settings.schemas, subject.exclude);
-    let rows = session.run("reading the change detector", format!("select ({sql})")).await?;
-    let detector = cell(&rows, 0, 0)?;
-    let catalog =
-        introspect::introspect(session.connection(), &timeline.settings.schemas, subject.exclude).await?;
+    let schemas = &timeline.settings.schemas;
+    let still = match known {
+        Some(known) if detector::read(session, schemas, subject.exclude).await? == known.detector => Some(known),
+        _ => None,
+    };
+    let Known { detector, catalog } = match still {
+        Some(known) => known,
+        None => introspect::introspect_known(session.connection(), schemas, subject.exclude).await?,
+    };
     let foreign = foreign::read(session, &timeline.settings).await?;
     let mut proofs = BTreeMap::new();
     let at = ledger.as_ref().map_or(0, Ledger::at);
@@ -299,6 +319,11 @@ pub fn standing(ledger: &Ledger, timeline: &Timeline) -> Standing {
 }
 
 impl<'a> Inspection<'a> {
+    /// What is left of it for another look at the same database.
+    pub fn known(self) -> Known {
+        Known { detector: self.detector, catalog: self.catalog }
+    }
+
     /// The plan for what was found, or the refusal.
     pub fn plan(&self, subject: &Subject<'_>) -> Result<Plan> {
         let mut plan = plan::postgres(subject.timeline, &self.verdict, subject.install_beside)?;

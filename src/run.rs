@@ -6,9 +6,9 @@ use crate::error::{Error, ExitCode, Result};
 use crate::inspect::{self, Complete, Inspection, Stores, Subject};
 use crate::ledger::{self, Origin, Phase};
 use crate::plan::{self, Plan};
-use crate::postgres::apply::{self, Apply, Context};
+use crate::postgres::apply::{self, Apply, Context, Proven};
 use crate::postgres::archive::{self, Direction};
-use crate::postgres::introspect::Exclude;
+use crate::postgres::introspect::{Exclude, Known};
 use crate::postgres::lock::{self, Key};
 use crate::postgres::putback::Move;
 use crate::postgres::repair;
@@ -110,13 +110,14 @@ async fn attempt(stores: &mut Stores, subject: &Subject<'_>, options: &Options<'
     if plan.is_empty() {
         remember(stores, subject, &inspection, head).await;
     } else {
+        let mut known = Some(inspection.known());
         if !plan.postgres_is_empty() {
-            commit_postgres(stores, subject, options, &expected).await?;
+            known = commit_postgres(stores, subject, options, &expected, known).await?;
         }
-        publish(stores, subject, options, &expected).await?;
+        let known = publish(stores, subject, options, &expected, known).await?;
         // An instance with a newer target may have gone on while this one published.
         if subject.exactly {
-            inspect::inspect(stores, subject, &expected).await?.plan(subject)?;
+            inspect::inspect_again(stores, subject, &expected, Some(known)).await?.plan(subject)?;
         }
     }
     complete("both stores at head", head, subject.timeline, started);
@@ -124,20 +125,24 @@ async fn attempt(stores: &mut Stores, subject: &Subject<'_>, options: &Options<'
 }
 
 /// The Postgres phase: under the timeline's lock, looked at once more, a transaction a version.
+///
+/// Returns the catalog that it has proven last.
 async fn commit_postgres(
     stores: &mut Stores,
     subject: &Subject<'_>,
     options: &Options<'_>,
     expected: &Expected,
-) -> Result<()> {
+    known: Option<Known>,
+) -> Result<Option<Known>> {
     let timeline = subject.timeline;
     let key = Key::Timeline(timeline.settings.application.clone());
     let held = lock::acquire(&mut stores.session, subject.store, key, options.lock_patience).await?;
-    let inspection = inspect::inspect(stores, subject, expected).await?;
+    let inspection = inspect::inspect_again(stores, subject, expected, known).await?;
     let plan = inspection.plan(subject)?;
     if plan.postgres_is_empty() {
         tracing::info!("Another instance did the work on Postgres meanwhile");
-        return held.release(&mut stores.session).await;
+        held.release(&mut stores.session).await?;
+        return Ok(Some(inspection.known()));
     }
     let store = subject.store;
     let mut opening = opening(stores, subject, &inspection, &plan).await?;
@@ -196,6 +201,7 @@ async fn commit_postgres(
         .or(inspection.ledger.as_ref().map(|ledger| ledger.at()));
     let mut catalog = at.and_then(|at| expected.catalog_at(at)).unwrap_or_default();
     let mut since = Vec::new();
+    let mut proven_by = None;
     let downgraded = match inspection.ledger.is_some() && !plan.apply.is_empty() {
         true => store.downgraded(&mut stores.session).await?,
         false => BTreeSet::new(),
@@ -236,8 +242,11 @@ async fn commit_postgres(
             before: &actual,
             since: &since,
         };
-        if let Some(found) = apply::apply(&mut stores.session, &context, &step).await? {
-            actual = found;
+        if let Some(Proven { catalog, detector }) =
+            apply::apply(&mut stores.session, &context, &step).await?
+        {
+            actual = catalog;
+            proven_by = detector;
             since.clear();
         }
         tracing::info!(
@@ -250,7 +259,8 @@ async fn commit_postgres(
     if !opening.is_empty() {
         stores.session.run("writing the ledger", format!("begin;{opening}{committed}commit")).await?;
     }
-    held.release(&mut stores.session).await
+    held.release(&mut stores.session).await?;
+    Ok(proven_by.map(|detector| Known { detector, catalog: actual }))
 }
 
 /// The statements that leave Alembic's ledger at a version, if there is one and it is not to be left alone.
@@ -333,8 +343,9 @@ async fn publish(
     subject: &Subject<'_>,
     options: &Options<'_>,
     expected: &Expected,
-) -> Result<()> {
-    let inspection = inspect::inspect(stores, subject, expected).await?;
+    known: Option<Known>,
+) -> Result<Known> {
+    let inspection = inspect::inspect_again(stores, subject, expected, known).await?;
     let plan = inspection.plan(subject)?;
     for work in plan.collections.iter().filter(|work| work.publish) {
         publish_collection(stores, subject, options, &inspection, &plan, &work.name).await?;
@@ -357,7 +368,7 @@ async fn publish(
         }
     }
     remember(stores, subject, &inspection, plan.target).await;
-    Ok(())
+    Ok(inspection.known())
 }
 
 async fn publish_collection(

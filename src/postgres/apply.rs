@@ -1,7 +1,7 @@
 //! Applying versions: each is one transaction with its ledger row and the comparison of the catalog.
 
 use super::guard;
-use super::introspect::{self, Exclude};
+use super::introspect::{self, Exclude, Known};
 use super::lock::Held;
 use super::session::{
     CONTRACT_BROKEN, Failure, Session, cell, contract_assertion, identifier, literal, set_search_path,
@@ -58,6 +58,13 @@ pub struct Apply<'a> {
     pub since: &'a [&'a Effects],
 }
 
+/// The catalog behind a version, as it was found and compared.
+pub struct Proven {
+    pub catalog: Catalog,
+    /// The change detector that stands for it, behind a run's last version.
+    pub detector: Option<String>,
+}
+
 /// Applies one version and commits it. On any failure nothing of it remains.
 ///
 /// Returns the catalog that was found, if it was compared.
@@ -65,7 +72,7 @@ pub async fn apply(
     session: &mut Session,
     context: &Context<'_>,
     step: &Apply<'_>,
-) -> Result<Option<Catalog>> {
+) -> Result<Option<Proven>> {
     let mut unforced = Unforced::default();
     let what = format!("Version {}", step.version.number);
     patiently(session, context, &what, async |session| {
@@ -210,7 +217,7 @@ async fn in_transaction(
     context: &Context<'_>,
     step: &Apply<'_>,
     unforced: &Unforced,
-) -> std::result::Result<Option<Catalog>, Stop> {
+) -> std::result::Result<Option<Proven>, Stop> {
     let version = step.version;
     let Unforced { lift, restore } = unforced;
     let mut begin = format!("begin; {}", set_search_path(&context.settings.schemas));
@@ -249,8 +256,8 @@ async fn in_transaction(
         return Ok(None);
     }
     let proven = prove(session, context, step, unforced).await;
-    let catalog = match proven {
-        Ok(catalog) => catalog,
+    let found = match proven {
+        Ok(found) => found,
         Err(error) => {
             if !error.lost {
                 session.rollback().await?;
@@ -258,8 +265,8 @@ async fn in_transaction(
             return Err(error.into());
         }
     };
-    commit(session, context, step, catalog.as_ref(), DURATION).await?;
-    Ok(catalog)
+    commit(session, context, step, found.as_ref(), DURATION).await?;
+    Ok(found)
 }
 
 /// Statements outside a transaction, each an end state that the catalog can show: a repetition after a crash finds what
@@ -270,7 +277,7 @@ async fn without_transaction(
     step: &Apply<'_>,
     up: &SqlFile,
     unforced: &Unforced,
-) -> std::result::Result<Option<Catalog>, Stop> {
+) -> std::result::Result<Option<Proven>, Stop> {
     let version = step.version;
     context.held.check(session).await?;
     if !(step.opening.is_empty() && step.archive.is_empty())
@@ -302,15 +309,15 @@ async fn without_transaction(
         }
     }
     session.run("opening the transaction", "begin").await?;
-    let catalog = match prove(session, context, step, unforced).await {
-        Ok(catalog) => catalog,
+    let found = match prove(session, context, step, unforced).await {
+        Ok(found) => found,
         Err(error) => {
             session.rollback().await?;
             return Err(error.into());
         }
     };
-    commit(session, context, step, catalog.as_ref(), &started.elapsed().as_millis().to_string()).await?;
-    Ok(catalog)
+    commit(session, context, step, found.as_ref(), &started.elapsed().as_millis().to_string()).await?;
+    Ok(found)
 }
 
 /// Is there still something to do for this statement? Clears away what an interrupted one left.
@@ -385,12 +392,11 @@ async fn prove(
     context: &Context<'_>,
     step: &Apply<'_>,
     unforced: &Unforced,
-) -> Result<Option<Catalog>> {
+) -> Result<Option<Proven>> {
     let version = step.version;
     let mut found = None;
     if let Some(expected) = step.expected {
-        let actual =
-            introspect::introspect(session.connection(), &context.settings.schemas, context.exclude).await?;
+        let Proven { catalog: actual, detector } = read(session, context, step).await?;
         let difference = catalog::compare_leniently(&actual, expected, step.optional);
         if !difference.is_proof()
             && let Some(below) = step.back_to
@@ -439,7 +445,7 @@ async fn prove(
                 "if these are your own and stand on what the version drops, drop them first and start again",
             ));
         }
-        found = Some(actual);
+        found = Some(Proven { catalog: actual, detector });
     }
     if let Some(proof) = &version.proof
         && !holds(session, &format!("{}{proof}\n;{}", unforced.lift, unforced.restore)).await?
@@ -454,6 +460,18 @@ async fn prove(
         .expected(proof.trim().to_owned()));
     }
     Ok(found)
+}
+
+/// Reads the catalog; behind the last version with the change detector, for the look that follows the run.
+async fn read(session: &mut Session, context: &Context<'_>, step: &Apply<'_>) -> Result<Proven> {
+    let (connection, schemas) = (session.connection(), &context.settings.schemas);
+    if !step.keep {
+        let catalog = introspect::introspect(connection, schemas, context.exclude).await?;
+        return Ok(Proven { catalog, detector: None });
+    }
+    let Known { detector, catalog } =
+        introspect::introspect_known(connection, schemas, context.exclude).await?;
+    Ok(Proven { catalog, detector: Some(detector) })
 }
 
 /// Runs a version's statements on a scratch database: no ledger, no comparison.
@@ -491,9 +509,10 @@ async fn commit(
     session: &mut Session,
     context: &Context<'_>,
     step: &Apply<'_>,
-    catalog: Option<&Catalog>,
+    found: Option<&Proven>,
     duration: &str,
 ) -> Result<()> {
+    let catalog = found.map(|found| &found.catalog);
     let digest = catalog.map(Catalog::digest);
     let text = catalog.filter(|_| step.keep).map(Catalog::to_json);
     let entry = record(context, step, digest.as_deref(), text.as_deref(), duration);

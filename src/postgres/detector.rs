@@ -10,6 +10,15 @@
 //! in place.
 
 use super::introspect::{Exclude, managed};
+use super::session::{Session, cell};
+use crate::error::Result;
+
+/// Asks for it. Its text is the same in every session that looks at the same rows.
+pub async fn read(session: &mut Session, schemas: &[String], exclude: &Exclude<'_>) -> Result<String> {
+    let sql = detector_sql(schemas, exclude);
+    let rows = session.run("reading the change detector", format!("select ({sql})")).await?;
+    cell(&rows, 0, 0)
+}
 
 /// A query with one row and one text, also good as a scalar subquery.
 ///

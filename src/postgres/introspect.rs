@@ -9,6 +9,7 @@ use crate::catalog::{
     IndexDefinition, Kind, Object, ObjectId, Policy, Range, RowSecurity, Sequence, Table, Trigger, View,
 };
 use crate::error::{Error, Result};
+use crate::postgres::detector::detector_sql;
 use crate::postgres::session::Failure;
 use futures_util::TryStreamExt;
 use sqlx::postgres::PgRow;
@@ -33,13 +34,40 @@ pub async fn introspect(
     schemas: &[String],
     exclude: &Exclude<'_>,
 ) -> Result<Catalog> {
-    let sql = statements(schemas, exclude);
+    Ok(read(connection, statements(schemas, exclude)).await?.finish())
+}
+
+/// The same with the change detector, which is asked first: a change in between makes the two disagree later, and never agree
+/// wrongly.
+///
+/// # Errors
+/// As [`introspect`].
+pub async fn introspect_known(
+    connection: &mut PgConnection,
+    schemas: &[String],
+    exclude: &Exclude<'_>,
+) -> Result<Known> {
+    let detector = detector_sql(schemas, exclude);
+    let sql = format!("SELECT 'detector', ({detector});\n{}", statements(schemas, exclude));
+    let mut reader = read(connection, sql).await?;
+    let detector = std::mem::take(&mut reader.detector);
+    Ok(Known { detector, catalog: reader.finish() })
+}
+
+/// A catalog and the change detector that stands for it.
+#[derive(Debug, Clone)]
+pub struct Known {
+    pub detector: String,
+    pub catalog: Catalog,
+}
+
+async fn read(connection: &mut PgConnection, sql: String) -> Result<Reader> {
     let mut rows = sqlx::raw_sql(AssertSqlSafe(sql)).fetch(connection);
     let mut reader = Reader::default();
     while let Some(row) = rows.try_next().await.map_err(failed)? {
         reader.row(&row).map_err(failed)?;
     }
-    Ok(reader.finish())
+    Ok(reader)
 }
 
 fn failed(error: sqlx::Error) -> Error {
@@ -264,6 +292,7 @@ WHERE n.nspname = ANY ({managed})
 #[derive(Default)]
 struct Reader {
     catalog: Catalog,
+    detector: String,
     members: Members,
     /// Column names that are not written as they are → with quotes.
     quoted: HashMap<String, String>,
@@ -319,6 +348,7 @@ impl Reader {
     fn row(&mut self, row: &PgRow) -> sqlx::Result<()> {
         let values = Values(row);
         match values.text(0)? {
+            "detector" => self.detector = values.text(1)?.to_owned(),
             "server" => self.catalog.server = values.number(1)?,
             "extension" => self.extension(&values)?,
             "member" => self.members.add(values.text(1)?, values.text(2)?),
