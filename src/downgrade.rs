@@ -287,6 +287,7 @@ pub async fn postgres(stores: &mut Stores, way: &Way<'_>, options: &Options<'_>)
             collections_digest: None,
             effects: Some(&effects),
             before: &actual,
+            prints: None,
             since: &[&effects],
         };
         if let Some(found) = apply::apply(&mut stores.session, &context, &step).await? {

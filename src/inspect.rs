@@ -265,7 +265,9 @@ async fn read(
     let others = others.iter().filter_map(|text| Catalog::from_json(text).ok()).collect();
     let schemas = &timeline.settings.schemas;
     let still = match known {
-        Some(known) if detector::read(session, schemas, subject.exclude).await? == known.detector => Some(known),
+        Some(known) if detector::read(session, schemas, subject.exclude).await? == known.detector => {
+            Some(known)
+        }
         _ => None,
     };
     let Known { detector, catalog } = match still {

@@ -6,7 +6,8 @@ use crate::error::{Error, ExitCode, Result};
 use crate::inspect::{self, Complete, Inspection, Stores, Subject};
 use crate::ledger::{self, Origin, Phase};
 use crate::plan::{self, Plan};
-use crate::postgres::apply::{self, Apply, Context, Proven};
+use crate::postgres::again;
+use crate::postgres::apply::{self, Apply, Context};
 use crate::postgres::archive::{self, Direction};
 use crate::postgres::introspect::{Exclude, Known};
 use crate::postgres::lock::{self, Key};
@@ -202,6 +203,13 @@ async fn commit_postgres(
     let mut catalog = at.and_then(|at| expected.catalog_at(at)).unwrap_or_default();
     let mut since = Vec::new();
     let mut proven_by = None;
+    // Taking them costs less than a reading and more than nothing.
+    let mut prints = None;
+    if plan.apply.len() > 1 && timeline.settings.check == Check::EachVersion && plan.repair.is_empty() {
+        let schemas = &timeline.settings.schemas;
+        prints =
+            again::prints_of(&mut stores.session, schemas, subject.exclude, &inspection.detector).await?;
+    }
     let downgraded = match inspection.ledger.is_some() && !plan.apply.is_empty() {
         true => store.downgraded(&mut stores.session).await?,
         false => BTreeSet::new(),
@@ -240,13 +248,11 @@ async fn commit_postgres(
             collections_digest: is_last.then_some(declared.as_str()),
             effects,
             before: &actual,
+            prints: prints.as_ref(),
             since: &since,
         };
-        if let Some(Proven { catalog, detector }) =
-            apply::apply(&mut stores.session, &context, &step).await?
-        {
-            actual = catalog;
-            proven_by = detector;
+        if let Some(found) = apply::apply(&mut stores.session, &context, &step).await? {
+            (actual, proven_by, prints) = (found.catalog, found.detector, found.prints);
             since.clear();
         }
         tracing::info!(

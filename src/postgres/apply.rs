@@ -1,5 +1,6 @@
 //! Applying versions: each is one transaction with its ledger row and the comparison of the catalog.
 
+use super::again::{self, Again, Prints};
 use super::guard;
 use super::introspect::{self, Exclude, Known};
 use super::lock::Held;
@@ -53,26 +54,25 @@ pub struct Apply<'a> {
     pub collections_digest: Option<&'a str>,
     /// What the version changes in the catalog, as it was recorded.
     pub effects: Option<&'a Effects>,
-    /// The catalog as it was when it was last read, and what has been changed since, this version included.
+    /// The catalog as it was when it was last read, with its prints if there are any, and what has been changed since, this
+    /// version included.
     pub before: &'a Catalog,
+    pub prints: Option<&'a Prints>,
     pub since: &'a [&'a Effects],
 }
 
 /// The catalog behind a version, as it was found and compared.
 pub struct Proven {
     pub catalog: Catalog,
-    /// The change detector that stands for it, behind a run's last version.
+    /// The change detector that stands for it, behind a run's last version; its prints, behind the others.
     pub detector: Option<String>,
+    pub prints: Option<Prints>,
 }
 
 /// Applies one version and commits it. On any failure nothing of it remains.
 ///
 /// Returns the catalog that was found, if it was compared.
-pub async fn apply(
-    session: &mut Session,
-    context: &Context<'_>,
-    step: &Apply<'_>,
-) -> Result<Option<Proven>> {
+pub async fn apply(session: &mut Session, context: &Context<'_>, step: &Apply<'_>) -> Result<Option<Proven>> {
     let mut unforced = Unforced::default();
     let what = format!("Version {}", step.version.number);
     patiently(session, context, &what, async |session| {
@@ -396,8 +396,9 @@ async fn prove(
     let version = step.version;
     let mut found = None;
     if let Some(expected) = step.expected {
-        let Proven { catalog: actual, detector } = read(session, context, step).await?;
-        let difference = catalog::compare_leniently(&actual, expected, step.optional);
+        let proven = read(session, context, step).await?;
+        let actual = &proven.catalog;
+        let difference = catalog::compare_leniently(actual, expected, step.optional);
         if !difference.is_proof()
             && let Some(below) = step.back_to
         {
@@ -428,7 +429,7 @@ async fn prove(
             .expected(format!("the recorded catalog of version {}", version.number))
             .remedy("if the SQL is right, record its catalog: tandem record"));
         }
-        let lost = guard::lost(step.before, &actual, step.since);
+        let lost = guard::lost(step.before, actual, step.since);
         if !lost.is_empty() {
             let lost: Vec<String> = lost.iter().map(ToString::to_string).collect();
             return Err(Error::new(
@@ -445,7 +446,7 @@ async fn prove(
                 "if these are your own and stand on what the version drops, drop them first and start again",
             ));
         }
-        found = Some(Proven { catalog: actual, detector });
+        found = Some(proven);
     }
     if let Some(proof) = &version.proof
         && !holds(session, &format!("{}{proof}\n;{}", unforced.lift, unforced.restore)).await?
@@ -462,16 +463,20 @@ async fn prove(
     Ok(found)
 }
 
-/// Reads the catalog; behind the last version with the change detector, for the look that follows the run.
+/// Reads the catalog: in full behind the last version, with the change detector for the look that follows the run; else what
+/// may have changed.
 async fn read(session: &mut Session, context: &Context<'_>, step: &Apply<'_>) -> Result<Proven> {
-    let (connection, schemas) = (session.connection(), &context.settings.schemas);
-    if !step.keep {
-        let catalog = introspect::introspect(connection, schemas, context.exclude).await?;
-        return Ok(Proven { catalog, detector: None });
+    let schemas = &context.settings.schemas;
+    if step.keep {
+        let Known { detector, catalog } =
+            introspect::introspect_known(session.connection(), schemas, context.exclude).await?;
+        return Ok(Proven { catalog, detector: Some(detector), prints: None });
     }
-    let Known { detector, catalog } =
-        introspect::introspect_known(connection, schemas, context.exclude).await?;
-    Ok(Proven { catalog, detector: Some(detector) })
+    let before = step.prints.map(|prints| (prints, step.before));
+    let Again { catalog, prints, whole } =
+        again::read_again(session, schemas, context.exclude, before).await?;
+    tracing::debug!(whole, "The catalog was read behind version {}", step.version.number);
+    Ok(Proven { catalog, detector: None, prints: Some(prints) })
 }
 
 /// Runs a version's statements on a scratch database: no ledger, no comparison.

@@ -34,7 +34,9 @@ pub async fn introspect(
     schemas: &[String],
     exclude: &Exclude<'_>,
 ) -> Result<Catalog> {
-    Ok(read(connection, statements(schemas, exclude)).await?.finish())
+    let mut reader = Reader::default();
+    reader.rows(connection, statements(schemas, exclude)).await?;
+    Ok(reader.finish())
 }
 
 /// The same with the change detector, which is asked first: a change in between makes the two disagree later, and never agree
@@ -49,7 +51,8 @@ pub async fn introspect_known(
 ) -> Result<Known> {
     let detector = detector_sql(schemas, exclude);
     let sql = format!("SELECT 'detector', ({detector});\n{}", statements(schemas, exclude));
-    let mut reader = read(connection, sql).await?;
+    let mut reader = Reader::default();
+    reader.rows(connection, sql).await?;
     let detector = std::mem::take(&mut reader.detector);
     Ok(Known { detector, catalog: reader.finish() })
 }
@@ -59,15 +62,6 @@ pub async fn introspect_known(
 pub struct Known {
     pub detector: String,
     pub catalog: Catalog,
-}
-
-async fn read(connection: &mut PgConnection, sql: String) -> Result<Reader> {
-    let mut rows = sqlx::raw_sql(AssertSqlSafe(sql)).fetch(connection);
-    let mut reader = Reader::default();
-    while let Some(row) = rows.try_next().await.map_err(failed)? {
-        reader.row(&row).map_err(failed)?;
-    }
-    Ok(reader)
 }
 
 fn failed(error: sqlx::Error) -> Error {
@@ -88,11 +82,16 @@ const SETTINGS: &[(&str, &str)] = &[
     // The joins are written in the order that suits them; searching for a better one takes longer than they do.
     ("join_collapse_limit", "1"),
     ("max_parallel_workers_per_gather", "0"),
+    ("plan_cache_mode", "force_generic_plan"),
 ];
 
 /// All statements, each row led by what it is.
 fn statements(schemas: &[String], exclude: &Exclude<'_>) -> String {
-    let managed = managed(schemas, exclude);
+    with_settings(&filled(&STATEMENTS.replace("{only}", ""), schemas, exclude))
+}
+
+/// Statements between the settings that they rely on and those that were there before.
+pub(super) fn with_settings(statements: &str) -> String {
     let settings = |value: &dyn Fn(&str, &str) -> String, target: &str| {
         let calls: Vec<String> = SETTINGS
             .iter()
@@ -105,12 +104,16 @@ fn statements(schemas: &[String], exclude: &Exclude<'_>) -> String {
     let save = settings(&|name, _| format!("pg_catalog.current_setting('{name}')"), "tandem.saved_");
     let set = settings(&|_, wanted| format!("'{wanted}'"), "");
     let restore = settings(&|name, _| format!("pg_catalog.current_setting('tandem.saved_{name}')"), "");
-    let body = STATEMENTS
+    format!("{save}{set}{statements}{restore}")
+}
+
+/// Statements about the managed schemas and what belongs to them.
+pub(super) fn filled(statements: &str, schemas: &[String], exclude: &Exclude<'_>) -> String {
+    statements
         .replace("{relation}", RELATION)
         .replace("{adoption}", &not_adopted(exclude, "n", "c"))
         .replace("{owner}", &not_adopted(exclude, "pn", "pc"))
-        .replace("{managed}", &managed);
-    format!("{save}{set}{body}{restore}")
+        .replace("{managed}", &managed(schemas, exclude))
 }
 
 /// The managed schemas as an array in SQL.
@@ -151,7 +154,8 @@ const RELATION: &str = "n.nspname = ANY ({managed}) AND {adoption}
     AND c.oid NOT IN (SELECT e.objid FROM pg_depend e
         WHERE e.refclassid = 'pg_extension'::regclass AND e.classid = 'pg_class'::regclass AND e.deptype = 'e')";
 
-const STATEMENTS: &str = "
+/// One section a paragraph. `{only}` narrows those about relations to some.
+pub(super) const STATEMENTS: &str = "
 SELECT 'server', current_setting('server_version_num');
 
 SELECT 'extension', x.extname, x.extversion, n.nspname, d.description
@@ -189,7 +193,7 @@ LEFT JOIN pg_class pc ON pc.oid = p.refobjid
 LEFT JOIN pg_namespace pn ON pn.oid = pc.relnamespace
 LEFT JOIN pg_attribute pa ON pa.attrelid = p.refobjid AND pa.attnum = p.refobjsubid
 LEFT JOIN pg_description d ON d.classoid = 'pg_class'::regclass AND d.objoid = c.oid AND d.objsubid = 0
-WHERE c.relkind = 'S' AND {relation} AND (pc.oid IS NULL OR {owner})
+WHERE c.relkind = 'S' AND {relation} {only} AND (pc.oid IS NULL OR {owner})
 ORDER BY p.deptype DESC NULLS LAST, c.relname;
 
 SELECT 'relation', n.nspname, c.relname, c.relkind, c.relpersistence, c.relrowsecurity, c.relforcerowsecurity,
@@ -202,7 +206,7 @@ SELECT 'relation', n.nspname, c.relname, c.relkind, c.relpersistence, c.relrowse
     CASE WHEN c.relkind IN ('v', 'm') THEN pg_get_viewdef(c.oid) END, d.description
 FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace
 LEFT JOIN pg_description d ON d.classoid = 'pg_class'::regclass AND d.objoid = c.oid AND d.objsubid = 0
-WHERE c.relkind IN ('r', 'p', 'f', 'v', 'm', 'c') AND {relation};
+WHERE c.relkind IN ('r', 'p', 'f', 'v', 'm', 'c') AND {relation} {only};
 
 SELECT DISTINCT 'read', n.nspname, c.relname, c.relkind,
     concat_ws('.', quote_ident(rn.nspname), quote_ident(rc.relname), quote_ident(ra.attname)) AS source
@@ -212,7 +216,7 @@ JOIN pg_depend p ON p.classid = 'pg_rewrite'::regclass AND p.objid = r.oid AND p
     AND p.refobjid <> c.oid
 JOIN pg_class rc ON rc.oid = p.refobjid JOIN pg_namespace rn ON rn.oid = rc.relnamespace
 LEFT JOIN pg_attribute ra ON ra.attrelid = rc.oid AND ra.attnum = p.refobjsubid AND p.refobjsubid > 0
-WHERE c.relkind IN ('v', 'm') AND {relation}
+WHERE c.relkind IN ('v', 'm') AND {relation} {only}
 ORDER BY source;
 
 SELECT 'column', n.nspname, c.relname, c.relkind, a.attname, a.attnum, format_type(a.atttypid, a.atttypmod),
@@ -226,13 +230,13 @@ JOIN pg_attribute a ON a.attrelid = c.oid AND a.attnum > 0 AND NOT a.attisdroppe
 JOIN pg_type t ON t.oid = a.atttypid
 LEFT JOIN pg_attrdef f ON f.adrelid = a.attrelid AND f.adnum = a.attnum
 LEFT JOIN pg_description d ON d.classoid = 'pg_class'::regclass AND d.objoid = c.oid AND d.objsubid = a.attnum
-WHERE c.relkind IN ('r', 'p', 'f', 'v', 'm', 'c') AND {relation}
+WHERE c.relkind IN ('r', 'p', 'f', 'v', 'm', 'c') AND {relation} {only}
 ORDER BY a.attrelid, a.attnum;
 
 SELECT 'constraint', n.nspname, c.relname, k.conname, pg_get_constraintdef(k.oid), k.convalidated, d.description
 FROM pg_constraint k JOIN pg_class c ON c.oid = k.conrelid JOIN pg_namespace n ON n.oid = c.relnamespace
 LEFT JOIN pg_description d ON d.classoid = 'pg_constraint'::regclass AND d.objoid = k.oid AND d.objsubid = 0
-WHERE k.contype IN ('p', 'u', 'c', 'f', 'x') AND k.conislocal AND {relation}
+WHERE k.contype IN ('p', 'u', 'c', 'f', 'x') AND k.conislocal AND {relation} {only}
 ORDER BY k.convalidated DESC, k.conname;
 
 SELECT 'opclass', o.oid, CASE WHEN NOT o.opcdefault THEN
@@ -249,21 +253,21 @@ SELECT 'index', n.nspname, c.relname, x.relname, i.indisvalid, d.description,
 FROM pg_index i JOIN pg_class c ON c.oid = i.indrelid JOIN pg_namespace n ON n.oid = c.relnamespace
 JOIN pg_class x ON x.oid = i.indexrelid JOIN pg_am m ON m.oid = x.relam
 LEFT JOIN pg_description d ON d.classoid = 'pg_class'::regclass AND d.objoid = x.oid AND d.objsubid = 0
-WHERE NOT x.relispartition AND c.relkind IN ('r', 'p', 'm') AND {relation}
+WHERE NOT x.relispartition AND c.relkind IN ('r', 'p', 'm') AND {relation} {only}
     AND NOT EXISTS (SELECT FROM pg_constraint k WHERE k.conindid = i.indexrelid AND k.contype IN ('p', 'u', 'x'))
 ORDER BY i.indisvalid DESC, x.relname;
 
 SELECT 'trigger', n.nspname, c.relname, t.tgname, pg_get_triggerdef(t.oid), t.tgenabled, d.description
 FROM pg_trigger t JOIN pg_class c ON c.oid = t.tgrelid JOIN pg_namespace n ON n.oid = c.relnamespace
 LEFT JOIN pg_description d ON d.classoid = 'pg_trigger'::regclass AND d.objoid = t.oid AND d.objsubid = 0
-WHERE NOT t.tgisinternal AND t.tgparentid = 0 AND {relation};
+WHERE NOT t.tgisinternal AND t.tgparentid = 0 AND {relation} {only};
 
 SELECT 'policy', n.nspname, c.relname, y.polname, y.polpermissive, y.polcmd,
     (SELECT json_agg(CASE WHEN r = 0 THEN 'public' ELSE pg_get_userbyid(r) END) FROM unnest(y.polroles) r),
     pg_get_expr(y.polqual, y.polrelid), pg_get_expr(y.polwithcheck, y.polrelid), d.description
 FROM pg_policy y JOIN pg_class c ON c.oid = y.polrelid JOIN pg_namespace n ON n.oid = c.relnamespace
 LEFT JOIN pg_description d ON d.classoid = 'pg_policy'::regclass AND d.objoid = y.oid AND d.objsubid = 0
-WHERE {relation};
+WHERE {relation} {only};
 
 SELECT 'type', n.nspname, t.typname, t.typtype,
     (SELECT json_agg(e.enumlabel ORDER BY e.enumsortorder) FROM pg_enum e WHERE e.enumtypid = t.oid),
@@ -290,7 +294,7 @@ WHERE n.nspname = ANY ({managed})
 
 /// Turns rows into objects.
 #[derive(Default)]
-struct Reader {
+pub(super) struct Reader {
     catalog: Catalog,
     detector: String,
     members: Members,
@@ -345,6 +349,14 @@ impl<'r> Values<'r> {
 }
 
 impl Reader {
+    pub(super) async fn rows(&mut self, connection: &mut PgConnection, sql: String) -> Result<()> {
+        let mut rows = sqlx::raw_sql(AssertSqlSafe(sql)).fetch(connection);
+        while let Some(row) = rows.try_next().await.map_err(failed)? {
+            self.row(&row).map_err(failed)?;
+        }
+        Ok(())
+    }
+
     fn row(&mut self, row: &PgRow) -> sqlx::Result<()> {
         let values = Values(row);
         match values.text(0)? {
@@ -372,7 +384,7 @@ impl Reader {
     }
 
     /// A sequence that lost its owner, and still feeds one column and no other, is that column's.
-    fn finish(mut self) -> Catalog {
+    pub(super) fn finish(mut self) -> Catalog {
         let catalog = &mut self.catalog;
         for (id, users) in self.free.into_values() {
             let [user] = users.as_slice() else { continue };

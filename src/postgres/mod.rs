@@ -1,6 +1,7 @@
 //! The Postgres edge: logging in, sessions, the ledger, the lock, reading the catalog, and applying versions.
 
 pub mod adoption;
+pub mod again;
 pub mod apply;
 pub mod archive;
 mod connect;

@@ -1,5 +1,6 @@
 //! Reading real databases into catalogs, and comparing what different servers and histories make of one schema.
 
+mod again;
 #[path = "../common/observed.rs"]
 mod observed;
 mod render;

@@ -136,7 +136,7 @@ async fn a_sequence_goes_on_behind_the_values_that_are_there() {
 }
 
 /// Tables with names that need quotes, every usual type, default, key, check and index, and references between them.
-fn any_schema() -> impl Strategy<Value = String> {
+pub fn any_schema() -> impl Strategy<Value = String> {
     let column = (0..9usize, any::<bool>(), any::<bool>()).prop_map(|(kind, not_null, default)| {
         let (kind, value) = [
             ("integer", "7"),
