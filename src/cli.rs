@@ -23,7 +23,7 @@ Settings: defaults < file (--config) < environment < flags.
                QDRANT_API_KEY, QDRANT_TLS. tandem speaks gRPC: where only the REST port 6333 is named, it uses 6334.
                Snapshots are downloaded and restored through the REST port: QDRANT_PORT, else the one below gRPC's
   tandem       TANDEM_MIGRATIONS, TANDEM_TIMEOUT, TANDEM_LOCK_TIMEOUT, TANDEM_LOG_FORMAT, TANDEM_LOG_LEVEL,
-               TANDEM_ALL_COLLECTIONS, TANDEM_INSTALL_BESIDE, TANDEM_COMPLETE (auto, plan, never),
+               TANDEM_ALL_COLLECTIONS, TANDEM_ALLOW_WRITERS, TANDEM_INSTALL_BESIDE, TANDEM_COMPLETE (auto, plan, never),
                TANDEM_MISSING_DATABASE (fail, wait, create; only run, migrate, upgrade and adopt create it),
                TANDEM_AUTH_GRACE, TANDEM_CONFIG,
                TANDEM_ON_REFUSAL (exit; hold = run stays up after a failure and looks again every 30 s),
@@ -351,6 +351,10 @@ pub struct Flags {
     /// Let `match` and `ensure` be patterns: manage every collection that fits [TANDEM_ALL_COLLECTIONS]
     #[arg(long, global = true)]
     pub all_collections: bool,
+    /// Let applications go on writing to a collection behind an alias while it is rebuilt; what they wrote until the switch
+    /// is swept up afterwards, and what cannot be decided is named [TANDEM_ALLOW_WRITERS]
+    #[arg(long, global = true)]
+    pub allow_writers: bool,
     /// Install into a database that holds objects which are neither the application's nor explained
     /// [TANDEM_INSTALL_BESIDE]
     #[arg(long, global = true)]

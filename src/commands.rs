@@ -643,6 +643,7 @@ fn subject<'a>(
         install_beside: settings.install_beside,
         complete: settings.complete,
         adopt,
+        allow_writers: settings.allow_writers,
         exactly: false,
     }
 }

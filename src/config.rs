@@ -30,8 +30,9 @@ pub const OWN_SECRETS: [&str; 4] = [
 ];
 
 /// The keys of a settings file.
-const FILE_KEYS: [&str; 30] = [
+const FILE_KEYS: [&str; 31] = [
     "all_collections",
+    "allow_writers",
     "auth_grace",
     "complete",
     "install_beside",
@@ -80,6 +81,8 @@ pub struct Settings {
     pub probe: Option<SocketAddr>,
     /// Whether `match` and `ensure` may be patterns.
     pub all_collections: bool,
+    /// Whether applications may go on writing to a collection behind an alias while it is rebuilt.
+    pub allow_writers: bool,
     /// Whether a first installation may stand beside objects that nothing explains.
     pub install_beside: bool,
     /// What is done about objects that are missing and can be added.
@@ -264,6 +267,8 @@ pub fn resolve_with(
     let all = flags.all_collections.then_some("true");
     let all_collections =
         own(all, "--all-collections", "TANDEM_ALL_COLLECTIONS", "all_collections", "false")?;
+    let writers = flags.allow_writers.then_some("true");
+    let allow_writers = own(writers, "--allow-writers", "TANDEM_ALLOW_WRITERS", "allow_writers", "false")?;
     let beside = flags.install_beside.then_some("true");
     let install_beside = own(beside, "--install-beside", "TANDEM_INSTALL_BESIDE", "install_beside", "false")?;
     let complete = own(flags.complete.as_deref(), "--complete", "TANDEM_COMPLETE", "complete", "auto")?;
@@ -300,6 +305,7 @@ pub fn resolve_with(
         on_refusal: choose(&on_refusal, &[("exit", OnRefusal::Exit), ("hold", OnRefusal::Hold)])?,
         probe: probe_address(&probe)?,
         all_collections: boolean(&all_collections)?,
+        allow_writers: boolean(&allow_writers)?,
         install_beside: boolean(&install_beside)?,
         complete: choose(
             &complete,

@@ -42,6 +42,8 @@ pub struct Subject<'a> {
     pub complete: Complete,
     /// The operator resolves skewed collections: their stamps and their loss are not held against them.
     pub adopt: bool,
+    /// Applications may go on writing to a collection behind an alias while it is rebuilt.
+    pub allow_writers: bool,
     /// The target was asked for by name: a ledger that is beyond it is not at it, though it may let this image start.
     pub exactly: bool,
 }
@@ -122,6 +124,7 @@ fn collection_at_head(found: &Found<'_>, fast: &Fast, head: Number, server: Opti
     let Some(stamp) = &observed.stamp else { return false };
     let published = fast.published.iter().any(|(name, version)| *name == found.name && *version == head);
     published
+        && observed.fence.is_none()
         && stamp.lineage == fast.lineage
         && stamp.version == head
         && stamp.role == Role::Live
@@ -428,6 +431,7 @@ impl<'a> Inspection<'a> {
                 due: due.clone(),
                 stamp: &stamp,
                 server,
+                allow_writers: subject.allow_writers,
             })?,
         };
         let unfinished = found.observed.as_ref().is_none_or(Observed::is_shadow);

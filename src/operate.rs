@@ -160,7 +160,7 @@ pub async fn restore(
     }
     match origin {
         Origin::Kept(place, snapshot) => {
-            client.restore_snapshot(&place.real, snapshot, into, meter).await?;
+            client.restore_snapshot(&place.real, snapshot, into, meter, std::future::ready(Ok(()))).await?;
         }
         Origin::File(path) => {
             let unreadable = |e: std::io::Error| {
@@ -452,6 +452,8 @@ pub struct RebuildPlan {
     pub vector_bytes: u64,
     /// How the shadow takes the source's place.
     pub switch: &'static str,
+    /// What becomes of writers meanwhile.
+    pub writers: &'static str,
     pub phases: Vec<&'static str>,
     pub fills: Vec<String>,
 }
@@ -481,6 +483,14 @@ pub fn rebuild_plan(
                 "the shadow is verified, then takes the name: the collection is absent for a moment, so no application may run"
             }
         },
+        writers: match alias {
+            true => {
+                "one that is found before the last comparison stops the rebuild; from then to the switch a fence (strict mode) refuses what is written; with --allow-writers they go on, and what they wrote last is swept up"
+            }
+            false => {
+                "one that is found before the last comparison stops the rebuild; from then on a fence (strict mode) refuses what is written, until the collection is gone"
+            }
+        },
         phases: vec![
             "preflight",
             "snapshot",
@@ -489,6 +499,8 @@ pub fn rebuild_plan(
             "copy",
             "verify",
             "finalize",
+            "fence",
+            "verify again",
             "switch",
             "stamp",
             "retain",
@@ -535,6 +547,7 @@ impl RebuildPlan {
         }
         if !self.reasons.is_empty() {
             let _ = writeln!(text, "Phases: {}\nSwitch: {}", self.phases.join(" → "), self.switch);
+            let _ = writeln!(text, "Writers: {}", self.writers);
             text.push_str(
                 "Free disk it needs: about three times the collection's size on disk (source, shadow, snapshot), and once more while the server optimizes\n",
             );

@@ -242,6 +242,8 @@ pub async fn roll_back(
     };
     if let Some(observed) = client.inspect(&back).await? {
         no_shadow(&back, &observed)?;
+        held.check(session).await?;
+        client.open_fence(&back).await?;
     }
     let points = client.count_points(&back).await?;
     if points != recorded {

@@ -16,6 +16,7 @@ use crate::postgres::repair;
 use crate::postgres::session::cell;
 use crate::postgres::store::Entry;
 use crate::progress::Meter;
+use crate::qdrant;
 use crate::retained;
 use crate::timeline::lint::{self, Finding, Severity};
 use crate::timeline::{Check, Number, Timeline};
@@ -54,7 +55,18 @@ where
     let mut lost = 0;
     loop {
         let mut stores = connect().await?;
-        match attempt(&mut stores, subject, options).await {
+        let done = attempt(&mut stores, subject, options).await;
+        if done.as_ref().is_err_and(|error| !error.lost) {
+            // A collection that an interrupted rebuild left fenced off is for the application that goes on without this start.
+            let opened = match stores.session.rollback().await {
+                Ok(()) => open_fences(&mut stores, subject, Some(Duration::ZERO)).await,
+                Err(error) => Err(error),
+            };
+            if let Err(error) = opened {
+                tracing::debug!("{}", error.found);
+            }
+        }
+        match done {
             Err(error) if error.lost && lost < RECONNECTIONS => {
                 lost += 1;
                 tracing::warn!("{}; looking again on a new connection what was done", error.found);
@@ -77,6 +89,7 @@ async fn attempt(stores: &mut Stores, subject: &Subject<'_>, options: &Options<'
     let plan = inspection.plan(subject)?;
     announce(&plan);
     if plan.ahead {
+        open_fences(stores, subject, options.lock_patience).await?;
         complete("the ledger is ahead and allows this image", plan.target, subject.timeline, started);
         return Ok(());
     }
@@ -377,6 +390,39 @@ async fn publish(
     Ok(inspection.known())
 }
 
+/// Waits until no call that destroys can still be on its way from a run that was interrupted in one: what is looked at then
+/// stays.
+async fn outlast(step: &Step, age: i64) {
+    let destroys = matches!(step.action, Action::Rebuild { stage: Stage::SwitchAlias | Stage::Replace, .. });
+    let age = Duration::from_millis(age.try_into().unwrap_or_default());
+    let left = (2 * qdrant::GIVEN_UP).saturating_sub(age);
+    if destroys && !left.is_zero() {
+        tracing::info!(
+            "A run was interrupted at: {step}; waiting {} ms for its calls to end",
+            left.as_millis()
+        );
+        tokio::time::sleep(left).await;
+    }
+}
+
+/// Lets writers in again where an interrupted rebuild kept them out and this start does not go on with it.
+async fn open_fences(stores: &mut Stores, subject: &Subject<'_>, patience: Option<Duration>) -> Result<()> {
+    let Some(client) = stores.qdrant.clone() else { return Ok(()) };
+    let head = subject.timeline.head().map_or(0, |v| v.number);
+    let declarations = subject.timeline.collections_at(head);
+    let survey = inspect::survey(Some(&client), declarations, subject.all_collections).await?;
+    let fenced = |found: &inspect::Found<'_>| found.observed.as_ref().is_some_and(|o| o.fence.is_some());
+    for found in survey.found.into_iter().filter(fenced) {
+        // Whoever holds the lock may be at work behind the fence.
+        let key = Key::Collection(found.name.clone());
+        let held = lock::acquire(&mut stores.session, subject.store, key, patience).await?;
+        client.open_fence(&found.name).await?;
+        tracing::info!("{}", Step { collection: found.name, action: Action::OpenFence });
+        held.release(&mut stores.session).await?;
+    }
+    Ok(())
+}
+
 async fn publish_collection(
     stores: &mut Stores,
     subject: &Subject<'_>,
@@ -390,6 +436,13 @@ async fn publish_collection(
     let held =
         lock::acquire(&mut stores.session, store, Key::Collection(name.to_owned()), options.lock_patience)
             .await?;
+    let interrupted = store.interrupted(&mut stores.session, name).await?;
+    let interrupted =
+        interrupted.and_then(|(json, age)| Some((serde_json::from_str::<Step>(&json).ok()?, age)));
+    if let Some((step, age)) = &interrupted {
+        outlast(step, *age).await;
+    }
+    let interrupted = interrupted.map(|(step, _)| step);
     let declarations = subject.timeline.collections_at(plan.target);
     let survey = inspect::survey(Some(client), declarations, subject.all_collections).await?;
     let Some(found) = survey.found.into_iter().find(|f| f.name == name) else {
@@ -403,8 +456,6 @@ async fn publish_collection(
         return Err(gone);
     };
     let steps = inspection.collection(&found, plan, subject)?.steps;
-    let interrupted = store.interrupted(&mut stores.session, name).await?;
-    let interrupted = interrupted.and_then(|json| serde_json::from_str::<Step>(&json).ok());
     let sql = format!(
         "begin;{}{}commit",
         store.next_epoch(),

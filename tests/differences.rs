@@ -307,6 +307,7 @@ fn observed(schema: Schema) -> Observed {
         status: Status::Green,
         optimizer_error: None,
         queued_updates: None,
+        fence: None,
         deferred_points: None,
     }
 }

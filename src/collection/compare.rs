@@ -479,6 +479,7 @@ mod tests {
             status: Status::Green,
             optimizer_error: None,
             queued_updates: None,
+            fence: None,
             deferred_points: None,
         }
     }

@@ -679,6 +679,7 @@ mod tests {
             status: Status::Green,
             optimizer_error: None,
             queued_updates: None,
+            fence: None,
             deferred_points: None,
         };
         let due = fills(FROM_A);

@@ -2,6 +2,7 @@
 
 mod compare;
 mod contradiction;
+mod fence;
 mod fill;
 mod observed;
 mod point;
@@ -13,6 +14,7 @@ mod version;
 
 pub use compare::{CREATE_VECTOR_NAME, Change, DELETE_VECTOR_NAME, Kind, Section, compare, gates};
 pub use contradiction::{Contradiction, contradictions, fill_contradictions, shared_aliases};
+pub use fence::Fence;
 pub use fill::{
     Answers, Difference, Due, Made, Refusals, Refused, Shape, VectorSource, due, effective, fillable, narrow,
     storable, touched, transform,
@@ -20,7 +22,7 @@ pub use fill::{
 pub use observed::*;
 pub use point::{Point, PointId, Vector};
 pub use rebuild::{
-    BACK, COPYING, KEPT, Rebuild, Stage, Subject as RebuildSubject, Switch, VERIFIED, rebuild,
+    BACK, COPYING, KEPT, OPEN, Rebuild, Stage, Subject as RebuildSubject, Switch, VERIFIED, rebuild,
 };
 pub use schema::*;
 pub use step::{Action, Step, add_fill, creation, in_place, no_shadow, steps};

@@ -1,6 +1,6 @@
 //! What a server says about a collection, and the stamp that tandem leaves in it.
 
-use super::{STAMP_KEY, Schema};
+use super::{Fence, STAMP_KEY, Schema};
 use serde::{Deserialize, Serialize};
 
 /// A collection as it is.
@@ -8,9 +8,11 @@ use serde::{Deserialize, Serialize};
 pub struct Observed {
     /// The real name.
     pub name: String,
-    /// Everything that the server reports, the stamp aside.
+    /// Everything that the server reports, the stamp aside. Of a collection that is fenced off, the strict mode of before.
     pub schema: Schema,
     pub stamp: Option<Stamp>,
+    /// What keeps writers out of it, left by a run that is at work or was interrupted.
+    pub fence: Option<Fence>,
     /// The aliases that lead here.
     pub aliases: Vec<String>,
     /// Approximate, except that 0 is exact; other exact counts are a request of their own.

@@ -19,6 +19,8 @@ use std::fmt;
 pub const COPYING: &str = "copy";
 /// It was proven equal to its source. From here on the source may go.
 pub const VERIFIED: &str = "verified";
+/// It was copied while writers were allowed: what they wrote meanwhile is swept up behind the switch.
+pub const OPEN: &str = "open";
 /// Its points are in the live collection; it is kept until an operator removes it.
 pub const KEPT: &str = "kept";
 /// A collection under its own name that a copy of its shadow fills.
@@ -39,6 +41,9 @@ pub struct Rebuild {
     pub aliases: BTreeSet<String>,
     /// Its stamp afterwards.
     pub stamp: Stamp,
+    /// The application goes on writing meanwhile.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub writers: bool,
 }
 
 /// How the shadow takes the source's place.
@@ -63,10 +68,12 @@ pub enum Stage {
     Copy,
     /// Proves once more that source and shadow are equal, after an interruption.
     Check,
-    /// Leads the aliases to the shadow.
+    /// Leads the aliases to the shadow, behind a last comparison that no writer can get between.
     SwitchAlias,
-    /// Deletes the source and fills its name from the shadow.
+    /// Deletes the source and fills its name from the shadow, behind such a comparison too.
     Replace,
+    /// Brings over what writers that were allowed wrote to the old collection behind the last comparison.
+    Sweep,
     /// Stamps what applications use now.
     Live,
 }
@@ -80,6 +87,7 @@ impl fmt::Display for Stage {
             Self::Check => "prove that the shadow is still equal",
             Self::SwitchAlias => "lead the aliases to the shadow",
             Self::Replace => "replace the collection by the shadow under its own name",
+            Self::Sweep => "bring over what was written to the old collection until then",
             Self::Live => "stamp it",
         })
     }
@@ -100,6 +108,8 @@ pub struct Subject<'a> {
     /// The stamp of the target.
     pub stamp: &'a Stamp,
     pub server: ServerVersion,
+    /// The application may go on writing meanwhile.
+    pub allow_writers: bool,
 }
 
 /// The steps of a rebuild, if one is needed or was interrupted.
@@ -161,13 +171,15 @@ fn resume_shadow(subject: &Subject<'_>, observed: &Observed, source: &str, at: &
         let shadow = subject.shadows.iter().filter(whole).max_by_key(newest)?;
         return Some((resumed(subject, subject.name, shadow), vec![Stage::Replace, Stage::Live]));
     }
-    (at == VERIFIED && !observed.aliases.is_empty()).then(|| {
+    (matches!(at, VERIFIED | OPEN) && !observed.aliases.is_empty()).then(|| {
+        let writers = at == OPEN;
         let rebuild = Rebuild {
             switch: Switch::Alias,
             aliases: observed.aliases.iter().cloned().collect(),
+            writers,
             ..resumed(subject, source, observed)
         };
-        (rebuild, vec![Stage::SwitchAlias, Stage::Live])
+        (rebuild, behind(Switch::Alias, writers))
     })
 }
 
@@ -184,6 +196,16 @@ fn resumed(subject: &Subject<'_>, source: &str, shadow: &Observed) -> Rebuild {
         fills: Vec::new(),
         aliases: observed.into_iter().chain(declared).collect(),
         stamp: Stamp { version, ..subject.stamp.clone() },
+        writers: false,
+    }
+}
+
+/// The stages behind the copy.
+fn behind(switch: Switch, writers: bool) -> Vec<Stage> {
+    match switch {
+        Switch::KeepName => vec![Stage::Replace, Stage::Live],
+        Switch::Alias if writers => vec![Stage::SwitchAlias, Stage::Sweep, Stage::Live],
+        Switch::Alias => vec![Stage::SwitchAlias, Stage::Live],
     }
 }
 
@@ -203,7 +225,7 @@ fn begin(subject: &Subject<'_>, observed: &Observed) -> Result<Option<Found>> {
     let pending = |shadow: &&Observed| {
         subject.is_ours(shadow)
             && shadow.stamp.as_ref().is_some_and(|there| there.version == stamp.version)
-            && matches!(phase(shadow), Some(COPYING | VERIFIED))
+            && matches!(phase(shadow), Some(COPYING | VERIFIED | OPEN))
             && compare(&form(&schema), shadow, Default::default(), server).is_empty()
     };
     let pending = subject.shadows.iter().filter(pending).max_by_key(newest);
@@ -211,16 +233,23 @@ fn begin(subject: &Subject<'_>, observed: &Observed) -> Result<Option<Found>> {
         true => Switch::KeepName,
         false => Switch::Alias,
     };
+    let writers = subject.allow_writers;
+    if writers && switch == Switch::KeepName {
+        return Err(Error::new(
+            ExitCode::Refused,
+            format!(
+                "collection {name} is used by its own name, under which it is absent for a moment while it is rebuilt: what is written then is lost"
+            ),
+        )
+        .expected("applications that reach the collection by an alias, if they go on writing")
+        .remedy("stop the applications and start without --allow-writers (TANDEM_ALLOW_WRITERS)"));
+    }
     let mut stages = match pending.and_then(phase) {
         None => vec![Stage::Snapshot, Stage::Shadow, Stage::Copy],
-        Some(VERIFIED) => vec![Stage::Check],
+        Some(VERIFIED | OPEN) => vec![Stage::Check],
         Some(_) => vec![Stage::Shadow, Stage::Copy],
     };
-    stages.push(match switch {
-        Switch::Alias => Stage::SwitchAlias,
-        Switch::KeepName => Stage::Replace,
-    });
-    stages.push(Stage::Live);
+    stages.extend(behind(switch, writers));
     let rebuild = Rebuild {
         source: name.to_owned(),
         shadow: pending.map_or_else(|| free_name(subject), |shadow| shadow.name.clone()),
@@ -229,6 +258,7 @@ fn begin(subject: &Subject<'_>, observed: &Observed) -> Result<Option<Found>> {
         fills: subject.due.clone(),
         aliases: observed.aliases.iter().chain(&declaration.schema.aliases).cloned().collect(),
         stamp: stamp.clone(),
+        writers,
     };
     Ok(Some((rebuild, stages)))
 }
@@ -339,6 +369,11 @@ impl Rebuild {
             Switch::Alias => self.aliases.first().map_or(&self.source, String::as_str),
             Switch::KeepName => &self.source,
         }
+    }
+
+    /// What the stamp of a shadow says that was compared with its source.
+    pub fn compared(&self) -> &'static str {
+        if self.writers { OPEN } else { VERIFIED }
     }
 
     /// A stamp of the shadow, or of the collection that comes back from it.
@@ -488,6 +523,7 @@ mod tests {
             status: Status::Green,
             optimizer_error: None,
             queued_updates: None,
+            fence: None,
             deferred_points: None,
         }
     }
@@ -504,6 +540,15 @@ mod tests {
 
     /// The stages with the shadow's name, or the exit code of the refusal.
     fn stages(matching: &str, there: Option<&Observed>, shadows: &[Observed]) -> String {
+        planned(matching, there, shadows, false)
+    }
+
+    fn planned(
+        matching: &str,
+        there: Option<&Observed>,
+        shadows: &[Observed],
+        allow_writers: bool,
+    ) -> String {
         let declaration = CollectionDeclaration {
             matching: matching.into(),
             ensure: Vec::new(),
@@ -520,6 +565,7 @@ mod tests {
             due: Vec::new(),
             stamp: &stamp(Role::Live),
             server: ServerVersion::new(1, 17, 0),
+            allow_writers,
         });
         let steps = match planned {
             Ok(None) => return "nothing".into(),
@@ -559,7 +605,7 @@ mod tests {
             ),
             (
                 "another ledger's",
-                Some(old),
+                Some(old.clone()),
                 vec![shadow("m", VERIFIED, "theirs")],
                 "Snapshot* Shadow* Copy* Replace* Live*",
             ),
@@ -567,6 +613,8 @@ mod tests {
             ("deleted", None, vec![ours(VERIFIED)], "Replace Live"),
             ("deleted, beside an older copy", None, vec![ours(VERIFIED), older.clone()], "Replace Live"),
             ("deleted, and not proven", None, vec![ours(COPYING)], "Refused"),
+            ("deleted, while writers were allowed", None, vec![ours(OPEN)], "Refused"),
+            ("copied while writers were allowed", Some(old.clone()), vec![ours(OPEN)], "Check Replace Live"),
             ("deleted, long ago", None, vec![ours(KEPT)], "Refused"),
             ("deleted, another ledger's", None, vec![shadow("m", VERIFIED, "theirs")], "Refused"),
             ("on its way back", Some(back.clone()), vec![ours(VERIFIED)], "Replace Live"),
@@ -579,6 +627,15 @@ mod tests {
         }
         let real = observed("m_7d", OLD, None);
         assert_eq!(stages("m", Some(&real), &[]), "Snapshot Shadow Copy SwitchAlias Live");
+        assert_eq!(planned("m", Some(&real), &[], true), "Snapshot Shadow Copy SwitchAlias Sweep Live");
+        let open = |phase| shadow("m_7d", phase, "ours");
+        assert_eq!(planned("m", Some(&real), &[open(VERIFIED)], true), "Check SwitchAlias Sweep Live");
+        assert_eq!(stages("m", Some(&real), &[open(OPEN)]), "Check SwitchAlias Live");
+        let led = Observed { aliases: vec!["m".into()], ..open(OPEN) };
+        assert_eq!(stages("m", Some(&led), &[]), "SwitchAlias Sweep Live", "whatever is allowed now");
+        // Under its own name a collection is absent for a moment.
+        assert_eq!(planned("m", Some(&observed("m", OLD, None)), &[], true), "Refused");
+        assert_eq!(planned("m", Some(&observed("m", NEW, None)), &[], true), "nothing");
     }
 
     #[test]
@@ -591,6 +648,7 @@ mod tests {
             fills: Vec::new(),
             aliases: BTreeSet::new(),
             stamp: stamp(Role::Live),
+            writers: false,
         };
         let equal = |toml: &str, wanted: &[f32], actual: &[f32]| {
             rebuild(toml).vectors_equal("a", &Vector::Dense(wanted.into()), &Vector::Dense(actual.into()))

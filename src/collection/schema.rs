@@ -13,6 +13,10 @@ pub const UNNAMED: &str = "";
 /// The metadata key that holds tandem's [stamp](super::Stamp). No declaration may use it.
 pub const STAMP_KEY: &str = "tandem";
 
+/// The metadata key under which a collection that is [fenced off](super::Fence) keeps what it was before. No declaration may
+/// use it.
+pub const FENCE_KEY: &str = "tandem_fence";
+
 /// A collection schema, declared or observed. An absent field is not declared: it is neither set nor compared.
 #[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]

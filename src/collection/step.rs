@@ -65,6 +65,8 @@ pub enum Action {
         #[serde(default, skip_serializing_if = "Option::is_none")]
         from: Option<PointId>,
     },
+    /// Lets writers in again that an interrupted rebuild kept out.
+    OpenFence,
     Stamp {
         stamp: Stamp,
     },
@@ -101,7 +103,13 @@ impl fmt::Display for Step {
                 write!(f, "take a snapshot and delete the vector {vector}, which is not declared")
             }
             Action::SetAlias { alias } => write!(f, "let the alias {alias} lead to it"),
+            Action::Rebuild { rebuild, stage: stage @ (Stage::SwitchAlias | Stage::Replace), .. }
+                if !rebuild.writers =>
+            {
+                write!(f, "{rebuild}: fence off writers, compare once more and {stage}")
+            }
             Action::Rebuild { rebuild, stage, .. } => write!(f, "{rebuild}: {stage}"),
+            Action::OpenFence => f.write_str("let writers in again, whom an interrupted rebuild kept out"),
             Action::Stamp { stamp } => write!(f, "stamp version {}", stamp.version),
         }
     }
@@ -130,6 +138,9 @@ pub fn steps(
 
     no_shadow(name, observed)?;
     let mut steps = in_place(name, observed, declared, declaration.undeclared, server)?;
+    if observed.fence.is_some() {
+        steps.insert(0, step(Action::OpenFence));
+    }
     if !observed.stamp.as_ref().is_some_and(|there| there.same_claim(stamp)) {
         steps.push(step(Action::Stamp { stamp: stamp.clone() }));
     }
@@ -430,6 +441,7 @@ mod tests {
             status: Status::Green,
             optimizer_error: None,
             queued_updates: None,
+            fence: None,
             deferred_points: None,
         }
     }

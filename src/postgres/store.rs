@@ -336,10 +336,15 @@ impl Store {
         )
     }
 
-    /// The newest step of any run on a collection that was begun and not done; as JSON.
-    pub async fn interrupted(&self, session: &mut Session, collection: &str) -> Result<Option<String>> {
+    /// The newest step of any run on a collection that was begun and not done; as JSON, with the milliseconds since its run
+    /// was last known to hold the lock.
+    pub async fn interrupted(
+        &self,
+        session: &mut Session,
+        collection: &str,
+    ) -> Result<Option<(String, i64)>> {
         let sql = format!(
-            "select phase, step::text from {}.journal where timeline = {} and collection = {} and phase in ({}, {}) \
+            "select phase, step::text, (extract(epoch from pg_catalog.clock_timestamp() - at) * 1000)::bigint from {}.journal where timeline = {} and collection = {} and phase in ({}, {}) \
              order by id desc limit 1",
             self.schema,
             self.key,
@@ -350,7 +355,7 @@ impl Store {
         let rows = session.run("reading the journal", sql).await?;
         match rows.is_empty() || cell::<String>(&rows, 0, 0)? != Phase::Intent.as_str() {
             true => Ok(None),
-            false => cell(&rows, 0, 1),
+            false => Ok(Some((cell(&rows, 0, 1)?, cell(&rows, 0, 2)?))),
         }
     }
 

@@ -2,7 +2,7 @@
 
 use super::convert;
 use super::fault::{Fault, Kind, classify, kind_of_answer};
-use crate::collection::{MINIMUM, Observed, ServerVersion, Stamp, Status};
+use crate::collection::{FENCE_KEY, Fence, MINIMUM, Observed, ServerVersion, Stamp, Status};
 use crate::config::QdrantSettings;
 use crate::error::{Error, ExitCode, Result};
 use crate::secret::Secret;
@@ -286,10 +286,22 @@ fn observed(real: &str, info: pb::CollectionInfo, aliases: &BTreeMap<String, Str
         .expected("the stamp that tandem wrote")
         .remedy("remove the key, then run `tandem adopt`")
     })?;
+    let fence = Fence::take(&mut schema).map_err(|e| {
+        Error::new(
+            ExitCode::Refused,
+            format!("collection `{real}`: its metadata key `{FENCE_KEY}` is no fence: {e}"),
+        )
+        .expected("what tandem wrote")
+        .remedy("set the strict mode that the application needs, then remove the key")
+    })?;
+    if let Some(fence) = &fence {
+        schema.strict_mode_config.clone_from(&fence.strict_mode_config);
+    }
     Ok(Observed {
         name: real.to_string(),
         schema,
         stamp,
+        fence,
         aliases: aliases.iter().filter(|(_, to)| *to == real).map(|(alias, _)| alias.clone()).collect(),
         points: info.points_count.unwrap_or_default(),
         status,

@@ -4,14 +4,18 @@ mod client;
 mod cluster;
 mod convert;
 pub mod fault;
+mod fence;
 mod fill;
+mod licence;
 mod perform;
 pub mod points;
 mod rebuild;
 mod rest;
 mod snapshot;
+mod sweep;
 mod wide;
 
 pub use client::{Client, Survey, attempt};
 pub use fault::Fault;
+pub use licence::GIVEN_UP;
 pub use snapshot::Snapshot;

@@ -153,6 +153,7 @@ impl Client {
                 let note = async |_: Option<&PointId>| Ok(());
                 self.rebuild(rebuild, *stage, from.as_ref(), &Meter::default(), note).await
             }
+            Action::OpenFence => self.open_fence(name).await,
             Action::Stamp { stamp } => self.stamp(step, stamp).await,
         }
     }
@@ -240,7 +241,7 @@ impl Client {
         }
     }
 
-    async fn update(&self, request: pb::UpdateCollection) -> std::result::Result<(), Fault> {
+    pub(super) async fn update(&self, request: pb::UpdateCollection) -> std::result::Result<(), Fault> {
         self.patiently(async || {
             self.collections().update(within(UPDATE, request.clone())).await?;
             Ok(())

@@ -1,7 +1,10 @@
 //! The stages of a rebuild: a shadow is filled, proven equal point by point, and takes its source's place.
 
 use super::client::Client;
+use super::fault::Kind;
+use super::fence::{Fenced, unused_id};
 use super::fill::{BYTES, NOTE, PAGE};
+use super::licence::licence;
 use super::points::{Selection, id, page_limit, pb_id, pb_point, point};
 use super::wide::{may_be_rounded, wide};
 use crate::collection::{
@@ -16,10 +19,16 @@ use prost::Message as _;
 use qdrant_client::qdrant as pb;
 use qdrant_client::qdrant::points_update_operation::{DeletePoints, Operation, PointStructList};
 use std::collections::VecDeque;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 /// Writes under way beside the next page that is read (docs/performance.md).
 const WRITERS: usize = 4;
+
+/// Comparisons of two collections that are to be equal in the end.
+const PASSES: u32 = 3;
+
+/// Between two looks at the count of operations of a collection that nobody is to write to.
+const IDLE: Duration = Duration::from_millis(500);
 
 /// Points of one repair.
 const REPAIR: usize = 64;
@@ -85,6 +94,9 @@ impl Client {
             .remedy("mend what the server names (a full disk?), then start again"));
         }
         self.settled(&rebuild.source).await?;
+        if !rebuild.writers {
+            self.idle(&rebuild.source).await?;
+        }
         self.storable(rebuild, &source, meter).await
     }
 
@@ -129,6 +141,33 @@ impl Client {
         .remedy("declare another datatype, if need be with a quantization_config"))
     }
 
+    /// Refuses a collection that is being written to. Servers number the operations of a shard: between two that change
+    /// nothing there may be no other. A writer who is quiet at that moment is not found.
+    async fn idle(&self, name: &str) -> Result<()> {
+        let id = unused_id();
+        let look = async || match self.write_nothing(name, &id).await {
+            // A collection that limits writes is seldom a busy one.
+            Err(fault) if matches!(fault.kind, Kind::Throttled { .. }) => Ok(None),
+            result => result.map_err(|fault| self.error(fault).at(format_args!("collection {name}"))),
+        };
+        let first = look().await?;
+        tokio::time::sleep(IDLE).await;
+        let (Some(first), Some(second)) = (first, look().await?) else { return Ok(()) };
+        match second.saturating_sub(first).saturating_sub(1) {
+            0 => Ok(()),
+            others => Err(Error::new(
+                ExitCode::Refused,
+                format!(
+                    "collection {name} is being written to: {} within {} ms",
+                    crate::run::count(others.try_into().unwrap_or(usize::MAX), "update"),
+                    IDLE.as_millis()
+                ),
+            )
+            .expected("a collection that nobody writes to while it is rebuilt")
+            .remedy("stop the application that writes to it (strategy: Recreate), then start again; behind an alias --allow-writers lets it go on")),
+        }
+    }
+
     /// Does one stage. Done again, after a crash at any place in it, it ends the same.
     ///
     /// `note` is called about once a second with the point that an interrupted copy goes on from, and without one right
@@ -147,28 +186,39 @@ impl Client {
     ) -> Result<()> {
         match stage {
             Stage::Snapshot => self.create_snapshot(&rebuild.source).await.map(drop),
-            Stage::Shadow => self.fillable_copy(rebuild, &rebuild.shadow, COPYING).await,
+            Stage::Shadow => self.fillable_copy(rebuild, &rebuild.shadow, COPYING, &mut note).await,
             Stage::Copy => self.copy_and_verify(rebuild, from, meter, &mut note).await,
             Stage::Check => self.check(rebuild, meter, &mut note).await,
             Stage::SwitchAlias => {
-                self.finalize(rebuild, &rebuild.shadow).await?;
-                note(None).await?;
-                self.set_aliases(rebuild.aliases.iter().map(String::as_str), &rebuild.shadow).await
+                let switched = self.switch_alias(rebuild, meter, &mut note).await;
+                self.or_open(rebuild, switched, &mut note).await
             }
-            Stage::Replace => self.replace(rebuild, meter, &mut note).await,
+            Stage::Replace => {
+                let replaced = self.replace(rebuild, meter, &mut note).await;
+                self.or_open(rebuild, replaced, &mut note).await
+            }
+            Stage::Sweep => self.sweep(rebuild, meter, &mut note).await,
             Stage::Live => {
                 let live = rebuild.live();
-                self.finalize(rebuild, live).await?;
+                self.finalize(rebuild, live, &mut note).await?;
+                // What an alias led to before is kept, as it was: a rollback leads to it.
+                self.open_fence(&rebuild.source).await?;
                 if rebuild.switch == Switch::KeepName {
-                    self.stamp_as(&rebuild.shadow, rebuild.stamp_at(KEPT)).await?;
+                    self.stamp_as(&rebuild.shadow, rebuild.stamp_at(KEPT), &mut note).await?;
                 }
-                self.stamp_as(live, rebuild.stamp.clone()).await
+                self.stamp_as(live, rebuild.stamp.clone(), &mut note).await
             }
         }
     }
 
     /// Creates what is to be filled, payload indexes before data; one that is there goes on.
-    async fn fillable_copy(&self, rebuild: &Rebuild, name: &str, phase: &str) -> Result<()> {
+    async fn fillable_copy(
+        &self,
+        rebuild: &Rebuild,
+        name: &str,
+        phase: &str,
+        note: &mut impl AsyncFnMut(Option<&PointId>) -> Result<()>,
+    ) -> Result<()> {
         let there = self.inspect(name).await?;
         let stamp = rebuild.stamp_at(phase);
         if let Some(there) = &there
@@ -179,7 +229,7 @@ impl Client {
                 .remedy("find out what made it; tandem deletes nothing that its journal does not name"));
         }
         if let Some(there) = &there {
-            self.lift(there).await?;
+            self.lift(there, note).await?;
         }
         for action in creation(&rebuild.bulk(), &stamp) {
             let is_create = matches!(action, Action::Create { .. });
@@ -192,6 +242,7 @@ impl Client {
             if (is_create && there.is_some()) || indexed {
                 continue;
             }
+            licence(note).await?;
             // A future of its own on the heap: a step may be a stage of a rebuild.
             Box::pin(self.perform(&Step { collection: name.to_owned(), action })).await?;
         }
@@ -199,9 +250,14 @@ impl Client {
     }
 
     /// Takes the final limits of a copy away again, which would refuse what is still to be written.
-    async fn lift(&self, there: &Observed) -> Result<()> {
+    async fn lift(
+        &self,
+        there: &Observed,
+        note: &mut impl AsyncFnMut(Option<&PointId>) -> Result<()>,
+    ) -> Result<()> {
         let strict = there.schema.strict_mode_config.as_ref().filter(|strict| strict.enabled == Some(true));
         let Some(strict) = strict else { return Ok(()) };
+        licence(note).await?;
         let off = StrictModeConfig { enabled: Some(false), ..strict.clone() };
         let schema = Schema { strict_mode_config: Some(off), ..Schema::default() };
         let changes = vec!["strict_mode_config: off until all points are there".to_owned()];
@@ -221,15 +277,114 @@ impl Client {
         let fresh = from.is_none() && self.count_points(&rebuild.shadow).await? == 0;
         self.copy(route, from.cloned(), meter, note).await?;
         let mut found = self.compare_points(route, true, meter, note).await?;
-        if !fresh && !found.is_equal() {
+        if (rebuild.writers || !fresh) && !found.is_equal() {
             found = self.compare_points(route, true, meter, note).await?;
         }
-        if !found.is_equal() {
-            return Err(self.written_meanwhile(rebuild, found));
+        if !rebuild.writers {
+            if !found.is_equal() {
+                return Err(self.written_meanwhile(rebuild, found));
+            }
+            self.counted_equal(rebuild, &rebuild.source, &rebuild.shadow, found.points).await?;
         }
-        self.counted_equal(rebuild, &rebuild.source, &rebuild.shadow, found.points).await?;
-        self.finalize(rebuild, &rebuild.shadow).await?;
-        self.stamp_as(&rebuild.shadow, rebuild.stamp_at(VERIFIED)).await
+        self.finalize(rebuild, &rebuild.shadow, note).await?;
+        self.stamp_as(&rebuild.shadow, rebuild.stamp_at(rebuild.compared()), note).await
+    }
+
+    /// The aliases lead to the shadow, which has everything then.
+    async fn switch_alias(
+        &self,
+        rebuild: &Rebuild,
+        meter: &Meter,
+        note: &mut impl AsyncFnMut(Option<&PointId>) -> Result<()>,
+    ) -> Result<()> {
+        let shadow = self.collection(&rebuild.shadow).await?;
+        // From the first alias on that leads to it, what is in the shadow is newer.
+        if !shadow.aliases.iter().any(|alias| rebuild.aliases.contains(alias)) {
+            if rebuild.writers {
+                self.lift(&shadow, note).await?;
+                let route = self.route(rebuild, &rebuild.source, &rebuild.shadow).await?;
+                self.compare_points(route, true, meter, note).await?;
+                self.finalize(rebuild, &rebuild.shadow, note).await?;
+            } else {
+                let (mut fenced, _) = self.converge(rebuild, meter, note).await?;
+                self.still_whole(rebuild, &mut fenced, note).await?;
+            }
+        }
+        self.lead(rebuild.aliases.iter().map(String::as_str), &rebuild.shadow, note).await
+    }
+
+    /// Compares source and shadow once more behind a fence, until nothing was written from the beginning of a comparison to
+    /// its end. Tells whether the shadow had to be changed.
+    async fn converge<'a>(
+        &'a self,
+        rebuild: &'a Rebuild,
+        meter: &Meter,
+        note: &mut impl AsyncFnMut(Option<&PointId>) -> Result<()>,
+    ) -> Result<(Fenced<'a>, bool)> {
+        let (source, shadow) = (rebuild.source.as_str(), rebuild.shadow.as_str());
+        licence(note).await?;
+        let (mut fenced, mut changed) = (self.fence(source).await?, false);
+        self.lift(&self.collection(shadow).await?, note).await?;
+        let mut found = Compared::default();
+        for _ in 0..PASSES {
+            licence(note).await?;
+            fenced.begin().await?;
+            self.settled(source).await?;
+            // The application may have made it anew, after a deletion that was interrupted.
+            let emptied = rebuild.switch == Switch::KeepName && self.count_points(source).await? == 0;
+            if !emptied {
+                let route = self.route(rebuild, source, shadow).await?;
+                let mut keep = async |next: Option<&PointId>| {
+                    note(next).await?;
+                    fenced.keep().await
+                };
+                found = self.compare_points(route, true, meter, &mut keep).await?;
+                if !found.is_equal() {
+                    changed = true;
+                    tracing::info!(
+                        "Brought over what was written to {source} since the copy: {}",
+                        found.words()
+                    );
+                    continue;
+                }
+                self.counted_equal(rebuild, source, shadow, found.points).await?;
+            }
+            self.finalize(rebuild, shadow, note).await?;
+            licence(note).await?;
+            if fenced.is_whole().await? {
+                return Ok((fenced, changed));
+            }
+        }
+        Err(self.written_meanwhile(rebuild, found))
+    }
+
+    async fn still_whole(
+        &self,
+        rebuild: &Rebuild,
+        fenced: &mut Fenced<'_>,
+        note: &mut impl AsyncFnMut(Option<&PointId>) -> Result<()>,
+    ) -> Result<()> {
+        licence(note).await?;
+        match fenced.is_whole().await? {
+            true => Ok(()),
+            false => Err(self.written_meanwhile(rebuild, Compared::default())),
+        }
+    }
+
+    /// A run that stops leaves the collection to its writers, if it still may touch it.
+    async fn or_open(
+        &self,
+        rebuild: &Rebuild,
+        done: Result<()>,
+        note: &mut impl AsyncFnMut(Option<&PointId>) -> Result<()>,
+    ) -> Result<()> {
+        if done.is_err()
+            && licence(note).await.is_ok()
+            && let Err(error) = self.open_fence(&rebuild.source).await
+        {
+            tracing::warn!("{}; the next start lets writers in again", error.found);
+        }
+        done
     }
 
     fn written_meanwhile(&self, rebuild: &Rebuild, found: Compared) -> Error {
@@ -249,25 +404,20 @@ impl Client {
         meter: &Meter,
         note: &mut impl AsyncFnMut(Option<&PointId>) -> Result<()>,
     ) -> Result<()> {
-        let source = self.collection(&rebuild.source).await?;
+        let (source, shadow) =
+            (self.collection(&rebuild.source).await?, self.collection(&rebuild.shadow).await?);
+        let verified = shadow.stamp.is_some_and(|stamp| stamp.same_claim(&rebuild.stamp_at(VERIFIED)));
         let made_empty = rebuild.switch == Switch::KeepName && source.points == 0 && source.stamp.is_none();
-        if made_empty {
+        if made_empty && verified {
             return Ok(());
         }
         let route = self.route(rebuild, &rebuild.source, &rebuild.shadow).await?;
         if rebuild.switch == Switch::Alias {
-            self.lift(&self.collection(&rebuild.shadow).await?).await?;
+            self.lift(&self.collection(&rebuild.shadow).await?, note).await?;
         }
         let found = self.compare_points(route, rebuild.switch == Switch::Alias, meter, note).await?;
-        match found.is_equal() {
-            true => Ok(()),
-            false if rebuild.switch == Switch::Alias => {
-                match self.compare_points(route, false, meter, note).await? {
-                    again if again.is_equal() => Ok(()),
-                    again => Err(self.written_meanwhile(rebuild, again)),
-                }
-            }
-            false => Err(Error::new(
+        if !found.is_equal() && rebuild.switch == Switch::KeepName {
+            return Err(Error::new(
                 ExitCode::Refused,
                 format!(
                     "collection {} is no longer what its verified copy `{}` is: {}",
@@ -280,8 +430,15 @@ impl Client {
             .remedy(format!(
                 "if the collection is right, remove the copy and start again: tandem retained drop {}; if the copy is, move the collection's points aside first",
                 rebuild.shadow
-            ))),
+            )));
         }
+        if !found.is_equal() && !rebuild.writers {
+            let again = self.compare_points(route, false, meter, note).await?;
+            if !again.is_equal() {
+                return Err(self.written_meanwhile(rebuild, again));
+            }
+        }
+        self.stamp_as(&rebuild.shadow, rebuild.stamp_at(rebuild.compared()), note).await
     }
 
     /// The shadow's points come back under the source's own name.
@@ -298,28 +455,32 @@ impl Client {
         if back && self.came_back(rebuild, meter, note).await? {
             return self.set_aliases(rebuild.aliases.iter().map(String::as_str), name).await;
         }
-        let snapshot = match self.list_snapshots(shadow).await?.pop() {
-            Some(snapshot) => snapshot,
-            None => self.create_snapshot(shadow).await?,
-        };
-        if let Some(there) = &there {
-            if !back && there.points > 0 {
-                // The last look before the source goes.
-                let (left, right) = (self.count_points(name).await?, self.count_points(shadow).await?);
-                if left != right {
-                    let found = Compared {
-                        missing: left.saturating_sub(right),
-                        extra: right.saturating_sub(left),
-                        ..Compared::default()
-                    };
-                    return Err(self.written_meanwhile(rebuild, found));
-                }
+        let mut kept = self.list_snapshots(shadow).await?.pop();
+        let snapshot = if there.is_some() && !back {
+            let (mut fenced, changed) = self.converge(rebuild, meter, note).await?;
+            let snapshot = match kept.take().filter(|_| !changed) {
+                Some(snapshot) => snapshot,
+                None => fenced.during(self.create_snapshot(shadow), note).await?,
+            };
+            // The last look before the source goes.
+            self.still_whole(rebuild, &mut fenced, note).await?;
+            snapshot
+        } else {
+            match kept {
+                Some(snapshot) => snapshot,
+                None => self.create_snapshot(shadow).await?,
             }
-            note(None).await?;
-            self.delete_collection(name).await?;
+        };
+        if there.is_some() {
+            self.destroy(name, note).await?;
         }
-        note(None).await?;
-        let restored = self.restore_snapshot(shadow, &snapshot, name, meter).await;
+        let permit = async {
+            match self.inspect(name).await? {
+                Some(there) => Err(made_anew(&there, shadow)),
+                None => licence(note).await,
+            }
+        };
+        let restored = self.restore_snapshot(shadow, &snapshot, name, meter, permit).await;
         let whole = match &restored {
             Ok(()) => self.came_back(rebuild, meter, note).await?,
             Err(_) => false,
@@ -328,11 +489,13 @@ impl Client {
             if let Err(error) = restored {
                 tracing::warn!("{}; copying the points back instead", error.found);
             }
-            if self.inspect(name).await?.is_some() {
-                note(None).await?;
-                self.delete_collection(name).await?;
+            if let Some(there) = self.inspect(name).await? {
+                if there.points > 0 && !is_shadow_of(&there, name) {
+                    return Err(made_anew(&there, shadow));
+                }
+                self.destroy(name, note).await?;
             }
-            self.fillable_copy(rebuild, name, BACK).await?;
+            self.fillable_copy(rebuild, name, BACK, note).await?;
             let route = Route { verbatim: true, ..self.route(rebuild, shadow, name).await? };
             self.copy(route, None, meter, note).await?;
             let found = self.compare_points(route, true, meter, note).await?;
@@ -374,7 +537,13 @@ impl Client {
     }
 
     /// Gives a collection all that was left out while it was filled, and proves it.
-    async fn finalize(&self, rebuild: &Rebuild, name: &str) -> Result<()> {
+    async fn finalize(
+        &self,
+        rebuild: &Rebuild,
+        name: &str,
+        note: &mut impl AsyncFnMut(Option<&PointId>) -> Result<()>,
+    ) -> Result<()> {
+        licence(note).await?;
         let server = self.version().await.map_err(|fault| self.error(fault))?;
         for step in
             in_place(name, &self.collection(name).await?, &rebuild.schema, Default::default(), server)?
@@ -391,7 +560,13 @@ impl Client {
         }
     }
 
-    async fn stamp_as(&self, name: &str, stamp: Stamp) -> Result<()> {
+    async fn stamp_as(
+        &self,
+        name: &str,
+        stamp: Stamp,
+        note: &mut impl AsyncFnMut(Option<&PointId>) -> Result<()>,
+    ) -> Result<()> {
+        licence(note).await?;
         Box::pin(self.perform(&Step { collection: name.to_owned(), action: Action::Stamp { stamp } })).await
     }
 
@@ -442,6 +617,7 @@ impl Client {
                 }
             };
             fit(&page, &mut limit, route.limit);
+            let begun = from;
             from = page
                 .next_page_offset
                 .map(|next| id(next).ok_or_else(|| unreadable(route.from)))
@@ -463,16 +639,19 @@ impl Client {
             {
                 meter.add(written?);
             }
-            if !points.0.is_empty() {
-                writes.push(write(points));
-            }
-            let Some(next) = &from else { break };
+            // Before what it read is written: a process that was paused may have been succeeded.
             if noted.elapsed() >= NOTE {
                 while let Some(written) = writes.next().await {
                     meter.add(written?);
                 }
-                note(Some(next)).await?;
+                note(begun.as_ref()).await?;
                 noted = Instant::now();
+            }
+            if !points.0.is_empty() {
+                writes.push(write(points));
+            }
+            if from.is_none() {
+                break;
             }
         }
         while let Some(written) = writes.next().await {
@@ -530,13 +709,16 @@ impl Client {
                 put.clear();
                 delete.clear();
             }
-            if put.len() + delete.len() >= REPAIR {
-                self.mend(route, &mut put, &mut delete).await?;
-            }
             if noted.elapsed() >= NOTE {
                 note(None).await?;
                 noted = Instant::now();
             }
+            if put.len() + delete.len() >= REPAIR {
+                self.mend(route, &mut put, &mut delete).await?;
+            }
+        }
+        if !(put.is_empty() && delete.is_empty()) {
+            note(None).await?;
         }
         self.mend(route, &mut put, &mut delete).await?;
         meter.end();
@@ -601,6 +783,19 @@ fn rounds(page: &[pb::RetrievedPoint]) -> bool {
 fn wide_of(point: &Point) -> Option<(PointId, serde_json::Map<String, serde_json::Value>)> {
     let wide = wide(&point.payload);
     (!wide.is_empty()).then(|| (point.id.clone(), wide))
+}
+
+fn made_anew(there: &Observed, shadow: &str) -> Error {
+    Error::new(
+        ExitCode::Refused,
+        format!(
+            "collection {} was made anew while it was absent, and has {} points",
+            there.name,
+            thousands(there.points)
+        ),
+    )
+    .expected(format!("no application that runs while `{shadow}` takes the collection's place"))
+    .remedy("stop the application, move the points aside and remove the collection, then start again: the copy has all points of before")
 }
 
 fn is_shadow_of(observed: &Observed, name: &str) -> bool {

@@ -85,30 +85,47 @@ impl Client {
     /// Restores a snapshot of `collection`, which this server keeps, as the collection `into`: download and upload at
     /// once, because the server's own path to it cannot be known. The server compares the checksum.
     ///
-    /// `into` must not exist: recovering over a collection destroys it when it fails. Who calls has made sure.
+    /// `into` must not exist: recovering over a collection destroys it when it fails. Who calls has made sure, and does so
+    /// once more in `permit`, behind which the last bytes are sent: until they are there, the server does nothing.
     pub async fn restore_snapshot(
         &self,
         collection: &str,
         snapshot: &Snapshot,
         into: &str,
         meter: &Meter,
+        permit: impl Future<Output = Result<()>>,
     ) -> Result<()> {
         self.only_node().await?;
         let at = |fault| self.rest_error(fault).at(format_args!("snapshot {} into {into}", snapshot.name));
         let mut body = self.open_snapshot(collection, snapshot).await.map_err(at)?;
         meter.begin("restore", Some(into), Unit::Bytes, 0, Some(snapshot.size));
         let (parts, upload) = Upload::new(snapshot.size);
+        let mut denied = None;
         let pump = async {
+            let mut last = None;
             while let Some(part) = next_part(&mut body).await? {
                 meter.add(part.len() as u64);
-                if !send_part(&parts, part).await? {
-                    break;
+                if let Some(part) = last.replace(part)
+                    && !send_part(&parts, part).await?
+                {
+                    return Ok(());
                 }
+            }
+            if let Err(error) = permit.await {
+                denied = Some(error);
+                return Err(Fault::new(Kind::Other, "the upload was not completed"));
+            }
+            if let Some(last) = last {
+                send_part(&parts, last).await?;
             }
             drop(parts);
             Ok(())
         };
-        self.upload(into, snapshot.checksum.as_deref(), upload, pump).await.map_err(at)
+        let uploaded = self.upload(into, snapshot.checksum.as_deref(), upload, pump).await;
+        match denied {
+            Some(error) => Err(error),
+            None => uploaded.map_err(at),
+        }
     }
 
     /// The same from a file of `size` bytes.

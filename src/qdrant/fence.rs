@@ -1,0 +1,257 @@
+//! Keeps writers out of a collection while another takes its place, and proves that none got in.
+
+use super::client::{Client, within};
+use super::convert;
+use super::fault::{Fault, Kind};
+use super::licence::licence;
+use super::points::pb_id;
+use crate::collection::{FENCE_KEY, Fence, PointId, Schema, StrictModeConfig};
+use crate::error::{Error, ExitCode, Result};
+use qdrant_client::qdrant as pb;
+use std::hash::{BuildHasher as _, RandomState};
+use std::time::{Duration, Instant};
+
+/// How long the one write that a server lets through within a minute, and that tandem took, keeps every other out. A little
+/// less, for the server's clock.
+const HOLDS: Duration = Duration::from_secs(58);
+
+/// Until it is taken again.
+const RENEW: Duration = Duration::from_secs(30);
+
+/// For what a server had let in before the fence to be queued: a fence waits behind that queue.
+const UNDER_WAY: Duration = Duration::from_millis(200);
+
+/// How often the write is tried to be taken before a writer who is faster.
+const ROUNDS: u32 = 10;
+
+/// Tries a shard: each goes to a shard that its id chooses.
+const TRIES: usize = 64;
+
+/// Until a write that changes nothing is given up.
+const WRITE: Duration = Duration::from_secs(600);
+
+/// A fence that this run holds up.
+///
+/// A write rate of one a minute is a fence that tells whether somebody climbed over it: setting it fills the bucket, and a
+/// deletion of an id that nobody has empties it. If that deletion is let through, no other write was since the setting and
+/// none will be for a minute; if not, somebody else's was.
+pub(super) struct Fenced<'a> {
+    client: &'a Client,
+    name: &'a str,
+    fence: Fence,
+    shards: usize,
+    /// Since when nothing is let through.
+    since: Instant,
+    /// Nobody wrote since [`Fenced::begin`].
+    whole: bool,
+    /// The server keeps deletions out too.
+    holds: bool,
+}
+
+impl Client {
+    /// Keeps writers out of a collection. What undoes it is in the collection's metadata before.
+    pub(super) async fn fence<'a>(&'a self, name: &'a str) -> Result<Fenced<'a>> {
+        let Some(observed) = self.inspect(name).await? else { return Err(gone(name)) };
+        let fence = observed.fence.unwrap_or_else(|| Fence::around(&observed.schema));
+        let mut kept = Schema::default();
+        fence.put(&mut kept);
+        self.change(name, kept).await?;
+        match self.inspect(name).await?.and_then(|observed| observed.fence) {
+            Some(there) if there == fence => {}
+            _ => return Err(not_taken(name, "what the fence replaces")),
+        }
+        let shards = observed.schema.shard_number.and_then(|n| n.try_into().ok()).unwrap_or(1);
+        let since = Instant::now();
+        let mut fenced = Fenced { client: self, name, fence, shards, since, whole: false, holds: true };
+        fenced.renew().await?;
+        tokio::time::sleep(UNDER_WAY).await;
+        Ok(fenced)
+    }
+
+    /// Lets writers in again, as they were let in before. Nothing is done where no fence is up, or no collection there.
+    pub async fn open_fence(&self, name: &str) -> Result<()> {
+        let Some(fence) = self.inspect(name).await?.and_then(|observed| observed.fence) else {
+            return Ok(());
+        };
+        let down = fence.down();
+        self.set_strict_mode(name, &down).await?;
+        let mut forgotten = Schema::default();
+        forgotten.metadata.insert(FENCE_KEY.to_owned(), serde_json::Value::Null);
+        self.change(name, forgotten).await?;
+        match self.inspect(name).await? {
+            Some(observed) if observed.fence.is_some() => Err(not_taken(name, "that its fence is gone")),
+            _ => Ok(()),
+        }
+    }
+
+    async fn set_strict_mode(&self, name: &str, mode: &StrictModeConfig) -> Result<()> {
+        self.change(name, Schema { strict_mode_config: Some(mode.clone()), ..Schema::default() }).await?;
+        // The collection as it is described otherwise shows what it was before.
+        let info = self.info(name).await.map_err(|fault| self.error(fault))?;
+        let there = convert::schema(info.config.unwrap_or_default(), Default::default()).strict_mode_config;
+        let limits = |mode: &StrictModeConfig| {
+            (
+                mode.enabled,
+                mode.upsert_max_batchsize,
+                mode.max_collection_payload_size_bytes,
+                mode.write_rate_limit,
+            )
+        };
+        match there.is_some_and(|there| limits(&there) == limits(mode)) {
+            true => Ok(()),
+            false => Err(not_taken(name, "its strict mode")),
+        }
+    }
+
+    async fn change(&self, name: &str, schema: Schema) -> Result<()> {
+        let request = convert::update_collection(name, &schema);
+        self.update(request).await.map_err(|fault| self.error(fault).at(format_args!("the fence of {name}")))
+    }
+
+    /// A write that changes nothing: it deletes an id that was made for it. Behind everything that its shard has accepted.
+    /// The number is that of the operation.
+    pub(super) async fn write_nothing(
+        &self,
+        name: &str,
+        id: &PointId,
+    ) -> std::result::Result<Option<u64>, Fault> {
+        let ids = pb::PointsIdsList { ids: vec![pb_id(id)] };
+        let request = pb::DeletePoints {
+            collection_name: name.to_owned(),
+            wait: Some(true),
+            points: Some(pb::PointsSelector {
+                points_selector_one_of: Some(pb::points_selector::PointsSelectorOneOf::Points(ids)),
+            }),
+            ..Default::default()
+        };
+        let reply = self.points().delete(within(WRITE, request)).await?.into_inner();
+        Ok(reply.result.and_then(|result| result.operation_id))
+    }
+}
+
+impl Fenced<'_> {
+    /// From here on it is told whether somebody wrote.
+    pub(super) async fn begin(&mut self) -> Result<()> {
+        self.renew().await?;
+        self.whole = true;
+        Ok(())
+    }
+
+    /// To be called at least once a minute.
+    pub(super) async fn keep(&mut self) -> Result<()> {
+        if self.since.elapsed() >= RENEW { self.renew().await } else { Ok(()) }
+    }
+
+    /// Keeps it up for as long as something else takes.
+    pub(super) async fn during<T>(
+        &mut self,
+        work: impl Future<Output = Result<T>>,
+        note: &mut impl AsyncFnMut(Option<&PointId>) -> Result<()>,
+    ) -> Result<T> {
+        let mut work = std::pin::pin!(work);
+        loop {
+            tokio::select! {
+                done = &mut work => return done,
+                () = tokio::time::sleep(RENEW) => {
+                    licence(note).await?;
+                    self.keep().await?;
+                }
+            }
+        }
+    }
+
+    /// Did nobody write since [`Fenced::begin`], and will nobody for the next moments?
+    pub(super) async fn is_whole(&mut self) -> Result<bool> {
+        self.keep().await?;
+        Ok(self.whole && self.since.elapsed() < HOLDS)
+    }
+
+    async fn renew(&mut self) -> Result<()> {
+        if self.since.elapsed() >= HOLDS {
+            self.whole = false;
+        }
+        for _ in 0..ROUNDS {
+            let set = Instant::now();
+            self.client.set_strict_mode(self.name, &self.fence.up()).await?;
+            if self.take().await? {
+                self.since = set;
+                return Ok(());
+            }
+            self.whole = false;
+        }
+        Err(Error::new(
+            ExitCode::Refused,
+            format!("collection {} is written to again and again while it is fenced off", self.name),
+        )
+        .expected("a collection that nobody writes to while another takes its place")
+        .remedy("stop the application that writes to it, then start again; its points are as they were"))
+    }
+
+    /// Takes the one write of every shard; `false` if somebody else had one.
+    async fn take(&mut self) -> Result<bool> {
+        let (mut taken, mut refused) = (0, false);
+        for _ in 0..self.shards * TRIES {
+            match self.client.write_nothing(self.name, &unused_id()).await {
+                Ok(_) => taken += 1,
+                Err(fault) if matches!(fault.kind, Kind::Throttled { .. }) => refused = true,
+                Err(fault) => {
+                    return Err(self.client.error(fault).at(format_args!("the fence of {}", self.name)));
+                }
+            }
+            if taken > self.shards {
+                if std::mem::take(&mut self.holds) {
+                    tracing::warn!(
+                        "This Qdrant does not keep deletions out of {} (write_rate_limit): only the comparison finds them",
+                        self.name
+                    );
+                }
+                return Ok(true);
+            }
+            if taken == self.shards && refused {
+                return Ok(true);
+            }
+        }
+        Ok(false)
+    }
+}
+
+/// An id that no point has, of the form of a random UUID.
+pub(super) fn unused_id() -> PointId {
+    let random = || RandomState::new().hash_one(Instant::now());
+    let (high, low) = (random(), random());
+    PointId::Uuid(format!(
+        "{:08x}-{:04x}-4{:03x}-a{:03x}-{:012x}",
+        high >> 32,
+        high >> 16 & 0xffff,
+        high & 0xfff,
+        low >> 52,
+        low & 0xffff_ffff_ffff
+    ))
+}
+
+fn gone(name: &str) -> Error {
+    Error::new(ExitCode::StepFailed, format!("collection {name} is gone"))
+        .remedy("find out what deletes collections on this server while tandem runs")
+}
+
+fn not_taken(name: &str, what: &str) -> Error {
+    Error::new(
+        ExitCode::StepFailed,
+        format!("collection {name}: the server accepted {what} and did not take it"),
+    )
+    .expected("what was sent, read back")
+    .remedy("find out what else changes the collection, then run again")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_unused_id_is_a_uuid_and_another_each_time() {
+        let PointId::Uuid(id) = unused_id() else { panic!() };
+        let lengths: Vec<usize> = id.split('-').map(str::len).collect();
+        assert_eq!(lengths, [8, 4, 4, 4, 12], "{id}");
+        assert_ne!(unused_id(), unused_id());
+    }
+}
