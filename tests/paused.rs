@@ -1,0 +1,200 @@
+//! A runner that is paused (`SIGSTOP`) at any answer of either store, loses its session in Postgres, and wakes after its
+//! successor has published and the application has written: it does no harm, and ends.
+//!
+//! `cargo test` does the answers of Postgres in the stages that replace a live collection. Every answer of a whole rebuild:
+//! `cargo test --test paused -- --ignored --nocapture`.
+
+mod common;
+
+use common::World;
+use common::points::{create, info, names, points, put, rest};
+use local_servers::proxy::{Action, Chunk, Direction, Proxy};
+use local_servers::{Qdrant, QdrantVersion};
+use serde_json::{Value, json};
+use std::process::{Child, Command, Stdio};
+use std::sync::atomic::{AtomicBool, AtomicU32, AtomicUsize, Ordering::SeqCst};
+use std::sync::{Arc, OnceLock};
+use std::time::Duration;
+
+#[derive(Debug, Clone, Copy, PartialEq)]
+enum Store {
+    Postgres,
+    Qdrant,
+}
+
+/// From which on the answers are counted.
+#[derive(Debug, Clone, Copy, PartialEq)]
+enum From {
+    TheBeginning,
+    /// The journal's row of the stage that replaces the live collection.
+    TheSwitch,
+}
+
+fn world(version: QdrantVersion, aliased: bool) -> World {
+    static RECORDED: OnceLock<World> = OnceLock::new();
+    let recorded = RECORDED.get_or_init(|| {
+        let world = World::empty();
+        world.version(
+            "0001_users",
+            "create table users (id bigint primary key);\n",
+            "compatible_from = 1\n[[collection]]\nmatch = \"${QDRANT_COLLECTION_NAME}\"\nensure = [\"${QDRANT_COLLECTION_NAME}\"]\n\
+             vectors.content = { size = 2, distance = 'Dot' }\nvectors.emotion = { size = 2, distance = 'Dot' }\n",
+        );
+        world.record();
+        world
+    });
+    let world = recorded.sibling_on(Qdrant::shared(version).unwrap());
+    let real = if aliased { format!("{}_7d", world.collection) } else { world.collection.clone() };
+    create(&world, &real, &json!({ "vectors": { "content": { "size": 2, "distance": "Dot" } } }));
+    put(&world, &real, &(1..=40).map(|id| point(id, 0)).collect::<Vec<_>>());
+    if aliased {
+        let lead = json!({ "create_alias": { "collection_name": real, "alias_name": world.collection } });
+        rest(&world, "POST", "/collections/aliases", &json!({ "actions": [lead] }));
+    }
+    world
+}
+
+fn point(id: u64, at: u64) -> Value {
+    json!({ "id": id, "vector": { "content": [id, at] }, "payload": { "at": at } })
+}
+
+fn contains(chunk: &Chunk<'_>, part: &str) -> bool {
+    chunk.bytes.windows(part.len()).any(|window| window == part.as_bytes())
+}
+
+fn signal(pid: u32, signal: &str) {
+    assert!(Command::new("kill").args([signal, &pid.to_string()]).status().unwrap().success());
+}
+
+/// A runner that stops at the n-th answer; `None` if it ended before.
+fn paused_at(world: &World, store: Store, from: From, n: usize) -> Option<(Child, [Proxy; 2])> {
+    let postgres = Proxy::start((world.db.server().host(), world.db.server().port())).unwrap();
+    let qdrant = Proxy::start((world.qdrant.host(), world.qdrant.grpc_port())).unwrap();
+    let armed = Arc::new(AtomicBool::new(from == From::TheBeginning));
+    let (pid, answers, paused) =
+        (Arc::new(AtomicU32::new(0)), Arc::new(AtomicUsize::new(0)), Arc::new(AtomicBool::new(false)));
+    for (proxy, of) in [(&postgres, Store::Postgres), (&qdrant, Store::Qdrant)] {
+        let (armed, pid, answers, paused) = (armed.clone(), pid.clone(), answers.clone(), paused.clone());
+        proxy.on_chunk(move |chunk| {
+            let replaces = |stage: &str| contains(chunk, &format!("\"stage\":\"{stage}\""));
+            if of == Store::Postgres
+                && chunk.direction == Direction::ToServer
+                && (replaces("replace") || replaces("switch_alias"))
+            {
+                armed.store(true, SeqCst);
+            }
+            let counted = of == store && chunk.direction == Direction::ToClient && armed.load(SeqCst);
+            if counted && answers.fetch_add(1, SeqCst) + 1 == n {
+                let pid = loop {
+                    match pid.load(SeqCst) {
+                        0 => std::thread::yield_now(),
+                        pid => break pid,
+                    }
+                };
+                signal(pid, "-STOP");
+                paused.store(true, SeqCst);
+            }
+            Action::Forward
+        });
+    }
+    let mut command = world.tandem(["run", "--", "true"]);
+    command.env("DATABASE_URL", postgres.url(&world.db.url()));
+    command.env("QDRANT_URL", qdrant.url(&world.qdrant.grpc_url()));
+    let mut child = command.stdout(Stdio::null()).stderr(Stdio::piped()).spawn().unwrap();
+    pid.store(child.id(), SeqCst);
+    loop {
+        if paused.load(SeqCst) {
+            return Some((child, [postgres, qdrant]));
+        }
+        if let Some(status) = child.try_wait().unwrap() {
+            assert!(status.success(), "the run that was not paused ended with {status}");
+            return None;
+        }
+        std::thread::sleep(Duration::from_millis(5));
+    }
+}
+
+fn every_place(version: QdrantVersion, aliased: bool, store: Store, from: From) {
+    let (next, done, places) = (AtomicUsize::new(1), AtomicBool::new(false), AtomicUsize::new(0));
+    std::thread::scope(|scope| {
+        for _ in 0..4 {
+            scope.spawn(|| {
+                while !done.load(SeqCst) {
+                    let n = next.fetch_add(1, SeqCst);
+                    let world = world(version, aliased);
+                    let Some((child, proxies)) = paused_at(&world, store, from, n) else {
+                        done.store(true, SeqCst);
+                        return;
+                    };
+                    succeeded(&world, child, &format!("{store:?}, answer {n}"));
+                    drop(proxies);
+                    places.fetch_add(1, SeqCst);
+                }
+            });
+        }
+    });
+    let places = places.into_inner();
+    println!("paused at {places} places: Qdrant {}, alias {aliased}, {store:?}, {from:?}", version.as_str());
+    assert!(places >= 8, "only {places} places");
+}
+
+/// A successor takes over, the application writes, and the runner wakes.
+fn succeeded(world: &World, child: Child, place: &str) {
+    let pid = child.id();
+    let lost = "select count(pg_terminate_backend(pid))::text from pg_stat_activity \
+                where datname = current_database() and pid <> pg_backend_pid()";
+    world.query(lost);
+    world.start(&["true"]).expect(0);
+    let name = &world.collection;
+    put(world, name, &[point(1, 9), point(900, 9)]);
+    rest(world, "POST", &format!("/collections/{name}/points/delete?wait=true"), &json!({ "points": [2] }));
+    let written = points(world, name);
+    let config = info(world, name)["config"].clone();
+    signal(pid, "-CONT");
+    let output = child.wait_with_output().unwrap();
+    let said = String::from_utf8_lossy(&output.stderr);
+    assert!(
+        output.status.code().is_some_and(|code| code == 0 || said.contains("ERROR ")),
+        "{place}: {:?}\n{said}",
+        output.status
+    );
+    assert_eq!(points(world, name), written, "{place}\n{said}");
+    assert_eq!(written.len(), 40);
+    let strict = |config: &Value| config["strict_mode_config"].clone();
+    let now = info(world, name)["config"].clone();
+    assert_eq!(
+        (strict(&now), &now["metadata"]["tandem"]["role"]),
+        (strict(&config), &json!("live")),
+        "{place}\n{said}"
+    );
+    world.start(&["true"]).expect(0);
+    assert_eq!(points(world, name), written, "{place}, a start later");
+    for name in names(world) {
+        assert!(
+            info(world, &name)["config"]["metadata"]["tandem_fence"].is_null(),
+            "{place}: {name} is fenced off"
+        );
+    }
+}
+
+#[test]
+fn a_runner_that_wakes_after_its_successor_replaced_the_collection_does_no_harm() {
+    every_place(QdrantVersion::default(), false, Store::Postgres, From::TheSwitch);
+}
+
+#[test]
+fn a_runner_that_wakes_after_its_successor_led_the_alias_elsewhere_does_no_harm() {
+    every_place(QdrantVersion::default(), true, Store::Postgres, From::TheSwitch);
+}
+
+#[test]
+#[ignore = "takes many minutes; its figures are in docs/testing.md"]
+fn a_runner_that_wakes_at_any_answer_does_no_harm() {
+    for version in QdrantVersion::ALL {
+        for aliased in [false, true] {
+            for store in [Store::Postgres, Store::Qdrant] {
+                every_place(version, aliased, store, From::TheBeginning);
+            }
+        }
+    }
+}
