@@ -471,10 +471,19 @@ pub fn rebuild_plan(
     let of = |wanted: fn(&Kind) -> bool| {
         changes.iter().filter(move |change| wanted(&change.kind)).map(ToString::to_string).collect::<Vec<_>>()
     };
-    let alias = place.is_alias() || !observed.aliases.is_empty() && declaration.matches(&observed.aliases[0]);
+    let reasons = of(|kind| matches!(kind, Kind::Rebuild(_)));
+    let mut obstacles = of(|kind| matches!(kind, Kind::Impossible { .. } | Kind::NeedsServer { .. }));
+    let due = collection::effective(due(timeline, declaration, observed, version), observed);
+    if !reasons.is_empty()
+        && let Err(error) = collection::copyable(&place.real, observed, declaration, &due)
+    {
+        obstacles.push(error.to_string());
+    }
+    // As a start decides it: whoever uses the real name goes on to do so.
+    let alias = !declaration.matches(&place.real);
     RebuildPlan {
-        reasons: of(|kind| matches!(kind, Kind::Rebuild(_))),
-        obstacles: of(|kind| matches!(kind, Kind::Impossible { .. } | Kind::NeedsServer { .. })),
+        reasons,
+        obstacles,
         points,
         vector_bytes: points.saturating_mul(point_bytes(&observed.schema) + point_bytes(&declaration.schema)),
         switch: match alias {
@@ -505,7 +514,7 @@ pub fn rebuild_plan(
             "stamp",
             "retain",
         ],
-        fills: due(timeline, declaration, observed, version).iter().map(ToString::to_string).collect(),
+        fills: due.iter().map(ToString::to_string).collect(),
         place,
     }
 }

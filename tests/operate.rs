@@ -348,6 +348,34 @@ fn the_plan_of_a_rebuild_has_its_reasons_and_sizes() {
     assert!(text.contains("snapshot → shadow") && text.contains("takes the name"), "{text}");
     assert_eq!(count(&world, &world.collection), 10);
     world.output(["rebuild", &world.collection]).expect(64);
+    // What a start would refuse stands in the way.
+    let lost = format!("{}_unnamed", world.collection);
+    call(
+        &world,
+        "PUT",
+        &format!("/collections/{lost}"),
+        &json!({ "vectors": { "size": 4, "distance": "Dot" } }),
+    );
+    call(
+        &world,
+        "PUT",
+        &format!("/collections/{lost}/points?wait=true"),
+        &json!({ "points": [{ "id": 1, "vector": [1, 2, 3, 4] }] }),
+    );
+    alias(&world, &format!("{lost}_alias"), &lost);
+    world
+        .migrations
+        .write("0001_users.toml", &declared.replace("${QDRANT_COLLECTION_NAME}", &format!("{lost}_alias")));
+    let plan = json_of(world.output(["rebuild", &format!("{lost}_alias"), "--dry-run", "--json"]).expect(0));
+    assert!(
+        plan["obstacles"][0]
+            .as_str()
+            .unwrap()
+            .contains("one unnamed vector, which the declared schema has no place for"),
+        "{plan}"
+    );
+    assert!(plan["switch"].as_str().unwrap().contains("in one call"), "{plan}");
+    drop_collection(&world, &lost);
 }
 
 #[test]

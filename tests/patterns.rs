@@ -115,6 +115,54 @@ fn a_pattern_covers_each_real_collection_once_and_no_shadow() {
 }
 
 #[test]
+fn a_pattern_rebuilds_each_real_collection_once_and_no_shadow() {
+    for version in QdrantVersion::ALL {
+        let world = world(version);
+        let own = world.collection.clone();
+        let all =
+            Collections::new(&world, &[own.clone(), format!("{own}_ingrid_7d"), format!("elsewhere_{own}")]);
+        alias(&world, &format!("{own}_ingrid"), &all.names[1]);
+        alias(&world, &format!("{own}_by_alias"), &all.names[2]);
+        let toml = std::fs::read_to_string(world.migrations.path().join("0001_users.toml")).unwrap();
+        let toml = format!("{toml}[collection.vectors]\nb = {{ size = 2, distance = \"Dot\" }}\n");
+        world.migrations.write("0001_users.toml", &toml);
+        world.pretend_recorded();
+        world.output(["migrate", "--all-collections"]).expect(0);
+        // By its own name where the pattern has that, and behind the alias that is all the pattern has.
+        let copy = |name: &str| format!("{SHADOW_PREFIX}{name}_1");
+        let shadows = Collections { world: &world, names: all.names.iter().map(|name| copy(name)).collect() };
+        let by_alias = call(&world, "GET", &format!("/collections/{own}_by_alias"), &json!({}));
+        for info in [all.info(0), all.info(1), by_alias] {
+            assert_eq!(info["config"]["metadata"]["tandem"]["role"], "live");
+            assert!(info["config"]["params"]["vectors"]["b"].is_object(), "{info}");
+            assert_eq!(info["points_count"], 1);
+        }
+        assert!(
+            all.info(2)["config"]["params"]["vectors"]["b"].is_null(),
+            "what an alias led to is kept as it was"
+        );
+        let real = |info: &Value| {
+            info["result"]["collections"]
+                .as_array()
+                .unwrap()
+                .iter()
+                .map(|c| c["name"].as_str().unwrap().to_owned())
+                .collect::<Vec<_>>()
+        };
+        let (_, listed) = world.qdrant.rest("GET", "/collections", "").unwrap();
+        let made: Vec<String> = real(&serde_json::from_str(&listed).unwrap())
+            .into_iter()
+            .filter(|name| name.contains(&own))
+            .collect();
+        assert_eq!(made.len(), 6, "{made:?}");
+        world.output(["verify", "--all-collections"]).expect(0);
+        let again = world.output(["migrate", "--all-collections"]).expect(0);
+        assert!(again.stderr.contains("unchanged since their last proof"), "{}", again.stderr);
+        drop(shadows);
+    }
+}
+
+#[test]
 fn a_collection_that_appears_later_is_brought_to_head_by_the_next_run() {
     for version in QdrantVersion::ALL {
         let world = world(version);

@@ -218,10 +218,7 @@ fn begin(subject: &Subject<'_>, observed: &Observed) -> Result<Option<Found>> {
     }
     let never = |change: &&Change| matches!(change.kind, Kind::Impossible { .. } | Kind::NeedsServer { .. });
     refuse(name, &changes.iter().filter(never).cloned().collect::<Vec<_>>())?;
-    complete(name, &declaration.schema, &observed.schema)?;
-    fillable(name, &subject.due, observed)?;
-    let schema = target(subject, observed)?;
-    creatable(name, &schema)?;
+    let schema = copyable(name, observed, declaration, &subject.due)?;
     let pending = |shadow: &&Observed| {
         subject.is_ours(shadow)
             && shadow.stamp.as_ref().is_some_and(|there| there.version == stamp.version)
@@ -263,10 +260,31 @@ fn begin(subject: &Subject<'_>, observed: &Observed) -> Result<Option<Found>> {
     Ok(Some((rebuild, stages)))
 }
 
-/// What the collection will be as a whole.
-fn target(subject: &Subject<'_>, observed: &Observed) -> Result<Schema> {
-    let declared = &subject.declaration.schema;
-    let undeclared = subject.declaration.undeclared;
+/// What a rebuilt collection will be as a whole.
+///
+/// # Errors
+/// A declaration that is no whole collection, a fill of what the collection lacks, and vectors that no rule takes along.
+pub fn copyable(
+    name: &str,
+    observed: &Observed,
+    declaration: &CollectionDeclaration,
+    due: &[Due],
+) -> Result<Schema> {
+    complete(name, &declaration.schema, &observed.schema)?;
+    fillable(name, due, observed)?;
+    let schema = target(name, observed, declaration, due)?;
+    creatable(name, &schema)?;
+    Ok(schema)
+}
+
+fn target(
+    name: &str,
+    observed: &Observed,
+    declaration: &CollectionDeclaration,
+    due: &[Due],
+) -> Result<Schema> {
+    let declared = &declaration.schema;
+    let undeclared = declaration.undeclared;
     let mut schema = overlay(declared, &observed.schema);
     schema.aliases.clear();
     let named = |schema: &Schema| schema.vectors.keys().any(|name| name != UNNAMED);
@@ -287,7 +305,7 @@ fn target(subject: &Subject<'_>, observed: &Observed) -> Result<Schema> {
         schema.payload_indexes.retain(|field, _| declared.payload_indexes.contains_key(field));
     }
     let read = |name: &String| {
-        subject.due.iter().any(|due| {
+        due.iter().any(|due| {
             matches!(&due.fill.what, FillWhat::Vector { from: FillSource::Vector(from), .. } if from == name)
         })
     };
@@ -296,8 +314,7 @@ fn target(subject: &Subject<'_>, observed: &Observed) -> Result<Schema> {
         Some(lost) => Err(Error::new(
             ExitCode::Refused,
             format!(
-                "collection `{}` has {}, which the declared schema has no place for",
-                subject.name,
+                "collection `{name}` has {}, which the declared schema has no place for",
                 if lost.is_empty() { "one unnamed vector".into() } else { format!("the vector {lost}") }
             ),
         )
