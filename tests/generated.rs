@@ -58,6 +58,8 @@ struct Case {
     declared_indexes: Vec<&'static str>,
     /// A payload value that every point gets.
     marked: bool,
+    /// What is not declared goes, if anything is.
+    drop: bool,
     alias: bool,
     points: Vec<Value>,
 }
@@ -221,15 +223,17 @@ fn case() -> impl Strategy<Value = Case> {
         indexes(),
         indexes(),
         prop::bool::weighted(0.3),
+        prop::bool::weighted(0.2),
         any::<bool>(),
     );
-    (vectors(), rest).prop_flat_map(|(vectors, (added, indexed, declared_indexes, marked, alias))| {
+    (vectors(), rest).prop_flat_map(|(vectors, (added, indexed, declared_indexes, marked, drop, alias))| {
         vec(point(&vectors), 0..30).prop_map(move |points| Case {
             vectors: vectors.clone(),
             added: added.clone(),
             indexed: indexed.clone(),
             declared_indexes: declared_indexes.clone(),
             marked,
+            drop,
             alias,
             points,
         })
@@ -283,6 +287,13 @@ impl Case {
         }
     }
 
+    fn drops(&self, name: &str) -> bool {
+        let gone = |declared: &Declared| matches!(declared, Declared::Nothing | Declared::NamedWithoutRule);
+        self.drop
+            && gone(&self.vectors[name].1)
+            && self.vectors.values().any(|(_, declared)| *declared != Declared::Nothing)
+    }
+
     fn is_unnamed(&self) -> bool {
         self.vectors.contains_key("")
     }
@@ -295,7 +306,8 @@ impl Case {
 
     fn is_possible(&self) -> bool {
         let possible = |(name, (kind, declared)): (&String, &(Kind, Declared))| {
-            *declared != Declared::NamedWithoutRule && kind.becomes(&self.target(name).1)
+            self.drops(name)
+                || (*declared != Declared::NamedWithoutRule && kind.becomes(&self.target(name).1))
         };
         self.points.is_empty() || self.vectors.iter().all(possible)
     }
@@ -328,6 +340,9 @@ impl Case {
         self.additions().into_iter().for_each(|(name, kind)| declare(name, kind));
         for (key, kind) in INDEXES.iter().filter(|(key, _)| self.declared_indexes.contains(key)) {
             collection["payload_indexes"][key] = json!(kind);
+        }
+        if self.vectors.keys().any(|name| self.drops(name)) {
+            collection["undeclared"] = json!({ "vectors": "drop" });
         }
         let mut fills = Vec::new();
         if self.vectors.get("").is_some_and(|(_, declared)| *declared == Declared::Named) {
@@ -370,7 +385,7 @@ fn same(case: &Case, before: &Value, after: &Value) -> Result<(), String> {
         unnamed => BTreeMap::from([(String::new(), unnamed.clone())]),
     };
     let (before, mut after) = (named(before), named(after));
-    for (name, value) in before {
+    for (name, value) in before.into_iter().filter(|(name, _)| !case.drops(name)) {
         let (name, kind) = case.target(&name);
         let Some(actual) = after.remove(&name) else { return Err(format!("the vector {name:?} is gone")) };
         let wanted = match &kind {

@@ -98,7 +98,7 @@ mod tests {
     #[test]
     fn numbers_are_alike_within_what_a_server_makes_of_them() {
         for (a, b, same) in [
-            (json!(1_732_537_867.123_456_7), json!(1_732_537_867.123_456_9), true),
+            (json!(0.3), json!(0.1 + 0.2), true),
             (json!([{ "x": 4.246_935_327_394_735e299 }]), json!([{ "x": 4.246_935_327_394_736e299 }]), true),
             (json!(0.0), json!(-0.0), true),
             (json!(0.1), json!(0.100_000_000_000_01), false),
