@@ -126,6 +126,30 @@ fn an_unknown_key_deep_in_a_collection_is_named_with_its_place() {
 }
 
 #[test]
+fn declarations_and_fills_that_no_collection_can_have() {
+    for (toml, says) in [
+        ("[collection.sparse_vectors]\ncontent = {}\n", "the vector `content` is declared dense and sparse"),
+        (
+            "[collection.strict_mode_config]\nmax_payload_index_count = 1\n",
+            "max_payload_index_count is 1, and 2 payload indexes",
+        ),
+        ("[collection.metadata]\ntandem = 1\n", "the metadata key `tandem` holds the stamp"),
+        (
+            "[[fill]]\nvector = \"content\"\nfrom = { vector = \"elsewhere\" }\n",
+            "it reads the vector `elsewhere`",
+        ),
+        (
+            "[[fill]]\nvector = \"nowhere\"\nfrom = { payload = \"e\" }\n",
+            "it names the vector `nowhere`, which no collection declares",
+        ),
+    ] {
+        let world = World::small();
+        edit(&world, "0002_notes.toml", |text| format!("{text}\n{toml}"));
+        refused(&world, 65, &["0002_notes.toml:", says]);
+    }
+}
+
+#[test]
 fn an_ensured_name_that_match_does_not_cover() {
     let world = World::small();
     edit(&world, "0002_notes.toml", |text| text.replace("ensure = [", "ensure = [\"another\", "));

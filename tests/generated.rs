@@ -21,7 +21,8 @@ const CASES: u32 = 10;
 #[derive(Debug, Clone, PartialEq)]
 enum Kind {
     Dense(Dense),
-    Sparse,
+    /// Of this datatype in its index.
+    Sparse(&'static str),
 }
 
 #[derive(Debug, Clone, PartialEq)]
@@ -87,7 +88,7 @@ fn dense() -> impl Strategy<Value = Dense> {
 }
 
 fn kind() -> impl Strategy<Value = Kind> {
-    prop_oneof![4 => dense().prop_map(Kind::Dense), 1 => Just(Kind::Sparse)]
+    prop_oneof![4 => dense().prop_map(Kind::Dense), 1 => select(&DATATYPES[..]).prop_map(Kind::Sparse)]
 }
 
 fn declared() -> impl Strategy<Value = Declared> {
@@ -115,7 +116,7 @@ fn vectors() -> BoxedStrategy<BTreeMap<String, (Kind, Declared)>> {
     let unnamed = (dense(), unnamed, any::<bool>()).prop_map(|(dense, declared, sparse)| {
         let mut all = BTreeMap::from([(String::new(), (Kind::Dense(dense), declared))]);
         if sparse {
-            all.insert("words".into(), (Kind::Sparse, Declared::Nothing));
+            all.insert("words".into(), (Kind::Sparse("float32"), Declared::Nothing));
         }
         all
     });
@@ -145,7 +146,7 @@ fn value(kind: &Kind) -> BoxedStrategy<Value> {
                 true => vec(row, 1..4).prop_map(|rows| json!(rows)).boxed(),
             }
         }
-        Kind::Sparse => btree_map(any::<u32>(), number("float32"), 0..4)
+        Kind::Sparse(_) => btree_map(any::<u32>(), number("float32"), 0..4)
             .prop_map(|pairs| {
                 json!({ "indices": pairs.keys().collect::<Vec<_>>(), "values": pairs.values().collect::<Vec<_>>() })
             })
@@ -244,7 +245,7 @@ impl Kind {
     /// As REST and a declaration have it.
     fn params(&self) -> Value {
         match self {
-            Self::Sparse => json!({}),
+            Self::Sparse(datatype) => json!({ "index": { "datatype": datatype } }),
             Self::Dense(Dense { size, distance, datatype, list }) => {
                 let mut params = json!({ "size": size, "distance": distance, "datatype": datatype });
                 if *list {
@@ -256,8 +257,11 @@ impl Kind {
     }
 
     fn declared(&self, declared: &Declared) -> Self {
-        let Self::Dense(dense) = self else { return Self::Sparse };
-        let mut dense = dense.clone();
+        let mut dense = match (self, declared) {
+            (Self::Sparse(_), Declared::Datatype(datatype)) => return Self::Sparse(datatype),
+            (Self::Sparse(_), _) => return self.clone(),
+            (Self::Dense(dense), _) => dense.clone(),
+        };
         match declared {
             Declared::Size(size) => dense.size = *size,
             Declared::Distance(distance) => dense.distance = distance,
@@ -270,7 +274,8 @@ impl Kind {
 
     /// Whether points of the one can become points of the other.
     fn becomes(&self, other: &Self) -> bool {
-        let (Self::Dense(this), Self::Dense(other)) = (self, other) else { return self == other };
+        // A sparse vector is stored as it is, whatever its index has of it.
+        let (Self::Dense(this), Self::Dense(other)) = (self, other) else { return true };
         this.size == other.size
             && (this.distance == other.distance || this.distance != "Cosine")
             && (this.datatype == other.datatype || other.datatype != "uint8")
@@ -301,7 +306,7 @@ impl Case {
     /// The dense vectors of a new name that there can be.
     fn additions(&self) -> BTreeMap<&String, &Kind> {
         let unnamed = self.is_unnamed() && self.target("").0.is_empty();
-        self.added.iter().filter(|(_, kind)| !unnamed || **kind == Kind::Sparse).collect()
+        self.added.iter().filter(|(_, kind)| !unnamed || matches!(kind, Kind::Sparse(_))).collect()
     }
 
     fn is_possible(&self) -> bool {
@@ -316,7 +321,7 @@ impl Case {
         let mut body = json!({ "vectors": {}, "sparse_vectors": {} });
         for (name, (kind, _)) in &self.vectors {
             match (kind, name.as_str()) {
-                (Kind::Sparse, _) => body["sparse_vectors"][name] = kind.params(),
+                (Kind::Sparse(_), _) => body["sparse_vectors"][name] = kind.params(),
                 (_, "") => body["vectors"] = kind.params(),
                 _ => body["vectors"][name] = kind.params(),
             }
@@ -327,7 +332,7 @@ impl Case {
     fn toml(&self, name: &str) -> String {
         let mut collection = json!({ "match": name, "ensure": [name], "vectors": {}, "sparse_vectors": {}, "payload_indexes": {} });
         let mut declare = |name: &str, kind: &Kind| match (kind, name) {
-            (Kind::Sparse, _) => collection["sparse_vectors"][name] = kind.params(),
+            (Kind::Sparse(_), _) => collection["sparse_vectors"][name] = kind.params(),
             (_, "") => collection["vectors"] = kind.params(),
             _ => collection["vectors"][name] = kind.params(),
         };
@@ -421,7 +426,7 @@ fn vectors_equal(kind: &Kind, wanted: &Value, actual: &Value) -> bool {
     let numbers =
         |value: &Value| value.as_array().unwrap().iter().map(|n| n.as_f64().unwrap()).collect::<Vec<_>>();
     match kind {
-        Kind::Sparse => {
+        Kind::Sparse(_) => {
             let pairs = |sparse: &Value| {
                 let indices = sparse["indices"].as_array().unwrap().iter().map(|n| n.as_u64().unwrap());
                 let values = numbers(&sparse["values"]).into_iter().map(f64::to_bits);
