@@ -1,7 +1,7 @@
 //! What a start does, top to bottom: wait, look, prove, plan, commit in Postgres, publish in Qdrant.
 
 use crate::catalog::Expected;
-use crate::collection::{self, Action, PointId, Stage, Step};
+use crate::collection::{self, Action, Observed, PointId, Stage, Step};
 use crate::error::{Error, ExitCode, Result};
 use crate::inspect::{self, Complete, Inspection, Stores, Subject};
 use crate::ledger::{self, Origin, Phase};
@@ -455,7 +455,19 @@ async fn publish_collection(
         gone.lost = true;
         return Err(gone);
     };
-    let steps = inspection.collection(&found, plan, subject)?.steps;
+    let mut steps = inspection.collection(&found, plan, subject)?.steps;
+    // The aliases of a collection go with it, and only the journal knows of them then.
+    if let Some(Action::Rebuild { rebuild: before, .. }) = interrupted.as_ref().map(|step| &step.action)
+        && found.observed.as_ref().is_none_or(Observed::is_shadow)
+    {
+        for step in &mut steps {
+            if let Action::Rebuild { rebuild, .. } = &mut step.action
+                && rebuild.shadow == before.shadow
+            {
+                rebuild.aliases.extend(before.aliases.iter().cloned());
+            }
+        }
+    }
     let sql = format!(
         "begin;{}{}commit",
         store.next_epoch(),

@@ -511,3 +511,32 @@ fn what_a_rebuild_under_its_own_name_replaced_can_be_had_again() {
         assert_eq!(points(&world, &again), before);
     });
 }
+
+/// Qdrant deletes the aliases of a collection with it.
+#[test]
+fn aliases_that_nobody_declares_lead_to_a_rebuilt_collection_whenever_it_was_interrupted() {
+    both(|version| {
+        for returned in [false, true] {
+            let mut world = world(version, NAMED);
+            let (name, reader) = (world.collection.clone(), format!("{}_reader", world.collection));
+            create(&world, &name, &json!({ "vectors": { "content": { "size": 4, "distance": "Cosine" } } }));
+            put(&world, &name, &some(20));
+            lead(&world, &reader, &name);
+            let before = points(&world, &name);
+            // The snapshot cannot be restored, so that the collection comes back point by point.
+            let broken = Proxy::start((world.qdrant.host(), world.qdrant.http_port())).unwrap();
+            broken.on_chunk(|chunk| {
+                let upload = chunk.bytes.windows(16).any(|w| w == b"snapshots/upload");
+                if upload { Action::CutBefore } else { Action::Forward }
+            });
+            world.set("QDRANT_PORT", broken.port().to_string());
+            // Between its deletion and its return, or before the aliases are led to it.
+            interrupted(&world, if returned { b"_reader" } else { b"\"\x04back" });
+            assert_eq!(names(&world).contains(&name), returned);
+            world.set("QDRANT_PORT", world.qdrant.http_port().to_string());
+            world.start(&["true"]).expect(0);
+            assert_eq!(points(&world, &name), before);
+            assert_eq!(points(&world, &reader), before);
+        }
+    });
+}
