@@ -13,6 +13,7 @@ Examples:
   tandem plan --exit-code                exit 2 if the stores are behind this image
   tandem verify --wait                   init container: wait until somebody else has migrated
   tandem validate whisperengine_memory   exit 0 if a collection is as declared, 2 if not
+  tandem create 'add user settings'      the files of a new version; then tandem lint, tandem record
   tandem snapshot create my_memory       then list, download, restore: tandem snapshot --help
   tandem config                          which settings are in force and where each came from
 
@@ -170,10 +171,74 @@ pub enum Command {
         #[arg(long)]
         json: bool,
     },
+    /// Tell the ledger that the database is at a version: head, a version's number, or a release
+    ///
+    /// Only what the catalog proves, as a start does by itself: this is for stamping without starting, or up to a version.
+    /// Without proof it takes --unproven and a reason, which the ledger keeps; every later start compares the catalog all the
+    /// same, and repairs or refuses what is not there. Runs nothing of the versions and touches no collection.
+    Stamp {
+        #[arg(value_name = "head|NUMBER|RELEASE")]
+        target: String,
+        /// Although the catalog does not prove it
+        #[arg(long, requires = "reason")]
+        unproven: bool,
+        /// Why, for whoever reads the history
+        #[arg(long, value_name = "TEXT", requires = "unproven", value_parser = clap::builder::NonEmptyStringValueParser::new())]
+        reason: Option<String>,
+        /// Show what would be written, and change nothing
+        #[arg(long)]
+        dry_run: bool,
+        /// Print JSON
+        #[arg(long)]
+        json: bool,
+    },
+    /// Write the files of a new version, with a commented template
+    ///
+    /// The number is the next one in the timeline's own style: 0015, or a time where the newest version has one. Prints the
+    /// files. Then fill them in, look with tandem lint, and write the expected catalog with tandem record.
+    Create {
+        /// What the version changes, in a few words; they become its name
+        description: String,
+        /// Only .up.sql and .down.sql
+        #[arg(long, conflicts_with = "toml")]
+        sql: bool,
+        /// Only .toml, for a version that changes collections or data
+        #[arg(long)]
+        toml: bool,
+    },
+    /// Show what changes between two versions in both stores, from the files alone
+    ///
+    /// Held against the recorded catalogs and the declared collections: objects added, removed and changed, and what each
+    /// difference of a collection takes on the oldest supported server.
+    Diff {
+        /// A version's number, a release, head, or 0 for the beginning
+        #[arg(value_name = "NUMBER|RELEASE")]
+        from: String,
+        /// The same
+        #[arg(value_name = "NUMBER|RELEASE", default_value = "head")]
+        to: String,
+        /// Print JSON
+        #[arg(long)]
+        json: bool,
+    },
     /// Write the expected catalogs of the timeline, using an empty scratch database
     Record,
-    /// Check the timeline's files, without any store
-    Lint,
+    /// Check the timeline's files, without any store: errors, and dangers with the safer way
+    ///
+    /// Errors stop every start and end with 65. Dangers are what can rewrite a table, hold a long lock, or lose what nothing
+    /// keeps, and what needs a collection copied or is refused; they are warnings. Whatever the recorded catalogs tell is
+    /// taken into account.
+    Lint {
+        /// End with 65 for warnings too
+        #[arg(long)]
+        strict: bool,
+        /// Only versions above this one, a number or a release: what has been released cannot be changed any more
+        #[arg(long, value_name = "VERSION")]
+        after: Option<String>,
+        /// Print JSON
+        #[arg(long)]
+        json: bool,
+    },
     /// Show the settings in force and where each came from; secrets are hidden
     Config {
         /// Print JSON

@@ -13,13 +13,15 @@ use crate::postgres::store::Store;
 use crate::probe::{Board, Phase, Responder};
 use crate::progress::Meter;
 use crate::retained::{Kind, Retained};
+use crate::timeline::create::Parts;
 use crate::timeline::{self, Number, Timeline, lint};
 use crate::wait;
 use crate::{
-    downgrade, event, history, operate, plan, progress, qdrant, record, report, retained, run, termination,
-    upgrade,
+    diff, downgrade, event, history, operate, plan, progress, qdrant, record, report, retained, run, stamp,
+    termination, upgrade,
 };
 use std::ffi::OsString;
+use std::io::Write as _;
 use std::time::{Duration, Instant};
 
 /// `lock_timeout` of DDL: long enough for traffic, short enough that nothing queues behind a waiting ALTER TABLE.
@@ -106,8 +108,13 @@ pub async fn run(command: Command, settings: &Settings, interruptible: &Interrup
         Command::Rollback { collection, json } => {
             roll_back(settings, interruptible, &collection, json).await?
         }
+        Command::Stamp { target, unproven: _, reason, dry_run, json } => {
+            stamp_ledger(settings, interruptible, &target, reason.as_deref(), dry_run, json).await?
+        }
+        Command::Create { description, sql, toml } => create(settings, &description, sql, toml)?,
+        Command::Diff { from, to, json } => diff_versions(settings, &from, &to, json)?,
         Command::Record => record(settings).await?,
-        Command::Lint => lint(settings)?,
+        Command::Lint { strict, after, json } => lint(settings, strict, after.as_deref(), json)?,
         Command::Config { json: true } => event::output(&format!("{}\n", settings.json()?))?,
         Command::Config { json: false } => event::output(&settings.table())?,
         Command::Version => event::output(concat!("tandem ", env!("CARGO_PKG_VERSION"), "\n"))?,
@@ -583,15 +590,92 @@ async fn record(settings: &Settings) -> Result<()> {
     event::output(&format!("Recorded {versions} into {}\n", directory.display()))
 }
 
-fn lint(settings: &Settings) -> Result<()> {
+fn lint(settings: &Settings, strict: bool, after: Option<&str>, json: bool) -> Result<()> {
     let timeline = load(settings)?;
-    let findings = lint::lint(&timeline, |_| true);
-    for finding in &findings {
-        event::output(&format!("{finding}\n"))?;
+    let after = after.map_or(Ok(0), |after| diff::version(&timeline, after))?;
+    // A timeline that was never recorded is looked at without.
+    let expected = inspect::load_expected(&settings.migrations, &timeline).ok();
+    let findings = lint::examine(&timeline, expected.as_ref(), |number| number > after);
+    if json {
+        print_json(&findings)?;
+    } else {
+        for finding in &findings {
+            event::output(&format!("{finding}\n"))?;
+        }
     }
     run::refuse(&findings)?;
-    let versions = run::count(timeline.versions.len(), "version");
-    event::output(&format!("{}: {versions}\n", settings.migrations.display()))
+    let warnings = run::count(findings.len(), "warning");
+    if strict && !findings.is_empty() {
+        return Err(Error::new(ExitCode::BadTimeline, format!("{warnings}, and --strict"))
+            .expected("no warning")
+            .remedy("take the safer way that each names; what is released already can be left out: --after VERSION"));
+    }
+    if json {
+        return Ok(());
+    }
+    let versions = run::count(timeline.versions.iter().filter(|v| v.number > after).count(), "version");
+    event::output(&format!("{}: {versions}, {warnings}\n", settings.migrations.display()))
+}
+
+fn create(settings: &Settings, description: &str, sql: bool, toml: bool) -> Result<()> {
+    let directory = &settings.migrations;
+    let parts = match (sql, toml) {
+        (true, _) => Parts::Sql,
+        (_, true) => Parts::Toml,
+        _ => Parts::All,
+    };
+    let seconds = std::time::UNIX_EPOCH.elapsed().map_or(0, |since| since.as_secs());
+    let names: Vec<String> =
+        timeline::file::read_files(directory)?.into_iter().map(|(name, _)| name).collect();
+    let created = timeline::create::create(directory, &names, description, parts, seconds)?;
+    let mut paths = String::new();
+    for (name, text) in &created.files {
+        let path = directory.join(name);
+        let written = std::fs::File::create_new(&path).and_then(|mut file| file.write_all(text.as_bytes()));
+        written.map_err(|error| {
+            Error::new(ExitCode::StepFailed, format!("{} cannot be written: {error}", path.display()))
+                .expected("a directory that can be written, and no file of that name")
+        })?;
+        paths.push_str(&format!("{}\n", path.display()));
+    }
+    event::output(&paths)
+}
+
+fn diff_versions(settings: &Settings, from: &str, to: &str, json: bool) -> Result<()> {
+    let timeline = load(settings)?;
+    let (from, to) = (diff::version(&timeline, from)?, diff::version(&timeline, to)?);
+    let expected = inspect::load_expected(&settings.migrations, &timeline)?;
+    let diff = diff::diff(&timeline, &expected, from, to);
+    answer(json, &diff, || diff.text())
+}
+
+/// Needs Postgres alone: collections have stamps of their own.
+async fn stamp_ledger(
+    settings: &Settings,
+    interruptible: &Interruptible,
+    asked: &str,
+    reason: Option<&str>,
+    dry_run: bool,
+    json: bool,
+) -> Result<()> {
+    let timeline = load(settings)?;
+    let target = stamp::target(&timeline, asked)?;
+    let (store, exclude) = (Store::new(&timeline.settings), run::exclude(&timeline));
+    let subject = subject(settings, &timeline, &store, &exclude, false);
+    let expected = inspect::load_expected(&settings.migrations, &timeline)?;
+    let mut stores = Stores { session: session(settings, interruptible).await?, qdrant: None };
+    let options = run::Options {
+        migrations: &settings.migrations,
+        lock_patience: settings.lock_timeout,
+        ddl_lock_timeout: DDL_LOCK_TIMEOUT,
+        meter: &Meter::default(),
+    };
+    // What is refused is refused without the lock.
+    let mut done = stamp::plan(&mut stores, &subject, &expected, target, reason).await?;
+    if !dry_run && !done.is_empty() {
+        done = stamp::write(&mut stores, &subject, &expected, &options, target, reason).await?;
+    }
+    answer(json, &done, || done.text(dry_run))
 }
 
 /// Ends the server process that works for an interrupted run: a closed connection alone does not stop a statement

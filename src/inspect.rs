@@ -335,7 +335,7 @@ impl<'a> Inspection<'a> {
         if plan.ahead && subject.exactly {
             return Err(upgrade::beyond(plan.target, subject.timeline.head().map_or(0, |v| v.number)));
         }
-        self.is_recorded(&plan, subject)?;
+        self.recorded(subject, |number| plan.runs(number) || plan.stamp.contains(&number))?;
         plan::unblocked(&plan, &self.obstacles)?;
         plan.create_ledger &= self.ledger.is_none();
         plan.complete.clone_from(&self.completing);
@@ -364,11 +364,10 @@ impl<'a> Inspection<'a> {
         Ok(plan)
     }
 
-    /// The catalogs that a run would hold its versions against must be those of the files as they are now.
-    fn is_recorded(&self, plan: &Plan, subject: &Subject<'_>) -> Result<()> {
-        let pending = |number: &&Number| plan.runs(**number) || plan.stamp.contains(number);
-        let Some(version) = self.unrecorded.iter().find(pending).and_then(|n| subject.timeline.version(*n))
-        else {
+    /// The catalogs that these versions are held against must be those of the files as they are now.
+    pub fn recorded(&self, subject: &Subject<'_>, pending: impl Fn(Number) -> bool) -> Result<()> {
+        let changed = self.unrecorded.iter().find(|number| pending(**number));
+        let Some(version) = changed.and_then(|number| subject.timeline.version(*number)) else {
             return Ok(());
         };
         // What is wrong in the file itself says more.

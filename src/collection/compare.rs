@@ -1,8 +1,8 @@
 //! The difference between a declared schema and a collection, and what each part of it takes.
 
 use super::version::rules;
-use super::{Datatype, Distance, Observed, Schema, ServerVersion, UNNAMED, VectorParams};
-use crate::timeline::Undeclared;
+use super::{Datatype, Distance, MINIMUM, Observed, Schema, ServerVersion, Status, UNNAMED, VectorParams};
+use crate::timeline::{CollectionDeclaration, Undeclared};
 use serde::Serialize;
 use serde_json::Value;
 use std::fmt;
@@ -177,6 +177,23 @@ pub fn compare(
         found.add(vec!["aliases", alias], "does not lead here".into(), Kind::InPlace);
     }
     found.changes
+}
+
+/// What a collection with points that is as one declaration says needs to be as another one says, on the oldest server that
+/// is supported.
+pub fn between(then: &CollectionDeclaration, now: &CollectionDeclaration) -> Vec<Change> {
+    let observed = Observed {
+        name: now.matching.clone(),
+        schema: then.schema.clone(),
+        stamp: None,
+        aliases: then.schema.aliases.iter().cloned().collect(),
+        points: 1,
+        status: Status::Green,
+        optimizer_error: None,
+        queued_updates: None,
+        deferred_points: None,
+    };
+    compare(&now.schema, &observed, now.undeclared, MINIMUM)
 }
 
 /// What of a declaration a server of this version would refuse, or drop without an error.

@@ -12,7 +12,7 @@ mod step;
 mod target;
 mod version;
 
-pub use compare::{CREATE_VECTOR_NAME, Change, DELETE_VECTOR_NAME, Kind, Section, compare, gates};
+pub use compare::{CREATE_VECTOR_NAME, Change, DELETE_VECTOR_NAME, Kind, Section, between, compare, gates};
 pub use contradiction::{Contradiction, contradictions, fill_contradictions, shared_aliases};
 pub use fence::Fence;
 pub use fill::{

@@ -436,6 +436,24 @@ pub(super) fn canonical(text: &str) -> Option<String> {
 }
 
 impl TomlFile {
+    /// Line and column of what is there of this path of keys, of which an array's are its indexes from 0.
+    pub fn nearest(&self, keys: &[&str]) -> (usize, usize) {
+        let Ok(root) = DeTable::parse(&self.text) else { return (1, 1) };
+        let Some((first, rest)) = keys.split_first() else { return (1, 1) };
+        let Some(mut value) = root.get_ref().get(*first) else { return (1, 1) };
+        let mut start = value.span().start;
+        for key in rest {
+            let next = match value.get_ref() {
+                DeValue::Array(values) => key.parse().ok().and_then(|index: usize| values.get(index)),
+                other => other.get(*key),
+            };
+            let Some(next) = next else { break };
+            value = next;
+            start = value.span().start;
+        }
+        line_column(&self.text, start)
+    }
+
     /// Line and column of the value at this path of keys; the beginning if there is none.
     pub fn position(&self, keys: &[&str]) -> (usize, usize) {
         let Ok(root) = DeTable::parse(&self.text) else { return (1, 1) };

@@ -71,6 +71,8 @@ pub enum Problem {
     EnsureNotMatched { name: String, matching: String },
     #[error("`ensure` names the pattern {0}, which cannot be created")]
     EnsurePattern(String),
+    #[error("`{0}` has no letter and no digit to name a version by")]
+    NoSlug(String),
     #[error("collections named {name} are declared twice: {matching} matches them too")]
     DeclaredTwice { name: String, matching: String },
 }
@@ -120,6 +122,7 @@ impl Problem {
                 "ensure only names that `match` covers, or declare the collection in a [[collection]] of its own".into()
             }
             Self::EnsurePattern(_) => "ensure the names themselves".into(),
+            Self::NoSlug(_) => "say in a few words what the version changes".into(),
             Self::DeclaredTwice { .. } => "let each [[collection]] match other names".into(),
             _ => return None,
         })
@@ -130,6 +133,7 @@ impl From<TimelineError> for Error {
     fn from(error: TimelineError) -> Self {
         let code = match error.problem {
             Problem::NoDirectory | Problem::NotADirectory => ExitCode::Configuration,
+            Problem::NoSlug(_) => ExitCode::Usage,
             _ => ExitCode::BadTimeline,
         };
         let mut result = Error::new(code, error.to_string());

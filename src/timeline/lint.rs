@@ -1,13 +1,15 @@
 //! What is wrong with versions before anything runs: errors that no run may meet, and dangers that a person should know.
 
+use super::danger::{self, Dangers};
 use super::file::NO_TRANSACTION;
-use super::sql::{self, Kind, Statement, Token};
+use super::sql::{self, Kind, Statement};
 use super::{Number, SqlFile, Timeline, TomlFile, Version};
+use crate::catalog::Expected;
 use crate::collection;
-use std::collections::HashSet;
+use serde::Serialize;
 
 /// One thing to change, or to know.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct Finding {
     pub severity: Severity,
     pub path: String,
@@ -19,7 +21,8 @@ pub struct Finding {
 }
 
 /// How bad a finding is, the worse first.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize)]
+#[serde(rename_all = "lowercase")]
 pub enum Severity {
     /// A run refuses before its first effect.
     Error,
@@ -40,11 +43,20 @@ impl std::fmt::Display for Finding {
 
 /// The findings in the pending versions' files, in the order of versions and places.
 pub fn lint(timeline: &Timeline, pending: impl Fn(Number) -> bool) -> Vec<Finding> {
+    examine(timeline, None, pending)
+}
+
+/// The same, with what the recorded catalogs tell about dangers.
+pub fn examine(
+    timeline: &Timeline,
+    expected: Option<&Expected>,
+    pending: impl Fn(Number) -> bool,
+) -> Vec<Finding> {
     let mut findings = Vec::new();
     for version in timeline.versions.iter().filter(|version| pending(version.number)) {
-        findings.extend(declarations(timeline, version));
+        findings.extend(declarations(timeline, version, expected));
         if let Some(up) = &version.up {
-            let mut dangers = Dangers::new(version);
+            let mut dangers = Dangers::new(timeline, version, expected);
             findings.extend(sql_file(up, Some(Severity::Error), |statement| dangers.of(statement)));
         }
         if let Some(down) = &version.down {
@@ -57,7 +69,7 @@ pub fn lint(timeline: &Timeline, pending: impl Fn(Number) -> bool) -> Vec<Findin
 }
 
 /// A finding whose place is a token of the statement at hand.
-struct Note {
+pub(super) struct Note {
     severity: Severity,
     token: usize,
     message: String,
@@ -65,16 +77,16 @@ struct Note {
 }
 
 impl Note {
-    fn error(token: usize, message: impl Into<String>, remedy: impl Into<String>) -> Self {
+    pub(super) fn error(token: usize, message: impl Into<String>, remedy: impl Into<String>) -> Self {
         Self { severity: Severity::Error, token, message: message.into(), remedy: remedy.into() }
     }
 
-    fn warning(token: usize, message: impl Into<String>, remedy: impl Into<String>) -> Self {
+    pub(super) fn warning(token: usize, message: impl Into<String>, remedy: impl Into<String>) -> Self {
         Self { severity: Severity::Warning, token, message: message.into(), remedy: remedy.into() }
     }
 }
 
-fn declarations(timeline: &Timeline, version: &Version) -> Vec<Finding> {
+fn declarations(timeline: &Timeline, version: &Version, expected: Option<&Expected>) -> Vec<Finding> {
     let mut findings = Vec::new();
     let toml = version.toml.as_ref();
     let mut error = |keys: &[&str], message: String, remedy: String| {
@@ -136,8 +148,16 @@ fn declarations(timeline: &Timeline, version: &Version) -> Vec<Finding> {
             error(&["collection"], message, found.remedy.into());
         }
     }
+    if let Some(toml) = toml {
+        findings.extend(danger::collections(timeline, version).into_iter().map(|found| {
+            let keys: Vec<&str> = found.keys.iter().map(String::as_str).collect();
+            let (line, column) = toml.nearest(&keys);
+            let (path, severity) = (toml.path.clone(), Severity::Warning);
+            Finding { severity, path, line, column, message: found.message, remedy: found.remedy }
+        }));
+    }
     if let (Some(data), Some(toml)) = (&version.data, toml) {
-        findings.extend(data_sql(data, toml, version));
+        findings.extend(data_sql(data, toml, Dangers::new(timeline, version, expected)));
     }
     findings
 }
@@ -156,7 +176,7 @@ fn data_only(version: &Version) -> bool {
 }
 
 /// The statements of `[data]`, which run in the version's transaction. Their place is the key's.
-fn data_sql(data: &str, toml: &TomlFile, version: &Version) -> Vec<Finding> {
+fn data_sql(data: &str, toml: &TomlFile, mut dangers: Dangers) -> Vec<Finding> {
     let (line, column) = toml.position(&["data", "sql"]);
     let at = |note: Note| Finding {
         severity: note.severity,
@@ -170,7 +190,6 @@ fn data_sql(data: &str, toml: &TomlFile, version: &Version) -> Vec<Finding> {
     if statements.is_empty() {
         return vec![at(Note::error(0, "no statement", "write one, or remove [data]"))];
     }
-    let mut dangers = Dangers::new(version);
     statements
         .iter()
         .flat_map(|statement| {
@@ -404,7 +423,7 @@ fn copy(s: &Statement) -> Option<Note> {
 }
 
 /// The token ranges between commas, from `start` to the closing parenthesis around it or the end of the statement.
-fn clauses(s: &Statement, start: usize) -> Vec<std::ops::Range<usize>> {
+pub(super) fn clauses(s: &Statement, start: usize) -> Vec<std::ops::Range<usize>> {
     let mut clauses = Vec::new();
     let mut depth = 0_usize;
     let mut begin = start;
@@ -428,18 +447,13 @@ fn clauses(s: &Statement, start: usize) -> Vec<std::ops::Range<usize>> {
     clauses
 }
 
-/// Tables by the last part of their name: a file that uses two of one name in two schemas is rare.
-fn table(name: &[String]) -> &str {
-    name.last().map_or("", String::as_str)
-}
-
 /// Versions that run in one transaction, as a repair has them: an enum value that one of them adds cannot be used by another.
 pub fn together(timeline: &Timeline, chosen: impl Fn(Number) -> bool) -> Vec<Finding> {
     let mut findings = Vec::new();
     let mut values: Vec<String> = Vec::new();
     for up in timeline.versions.iter().filter(|v| chosen(v.number)).filter_map(|v| v.up.as_ref()) {
         for statement in sql::statements(&up.text) {
-            let mut dangers = Dangers { enum_values: values.clone(), ..Dangers::default() };
+            let mut dangers = Dangers::after(values);
             if let Some(note) = dangers.enum_value_used(&statement) {
                 let (line, column) = sql::line_column(&up.text, statement.start);
                 findings.push(Finding {
@@ -456,238 +470,6 @@ pub fn together(timeline: &Timeline, chosen: impl Fn(Number) -> bool) -> Vec<Fin
         }
     }
     findings
-}
-
-/// The dangers of Postgres DDL on tables that have rows and readers, and of changes that nothing archives.
-///
-/// Sees a file's statements in order, because what the file itself creates is in no danger.
-#[derive(Default)]
-struct Dangers {
-    created: HashSet<String>,
-    added: HashSet<(String, String)>,
-    archived: HashSet<String>,
-    enum_values: Vec<String>,
-}
-
-impl Dangers {
-    fn new(version: &Version) -> Self {
-        let archived = version
-            .archives
-            .iter()
-            .map(|archive| {
-                let name = archive.table.rsplit('.').next().unwrap_or_default();
-                name.trim_matches('"').to_owned()
-            })
-            .collect();
-        Self { created: HashSet::new(), added: HashSet::new(), archived, enum_values: Vec::new() }
-    }
-
-    fn of(&mut self, s: &Statement) -> Vec<Note> {
-        let mut notes: Vec<Note> = self.enum_value_used(s).into_iter().collect();
-        if s.begins(&["create"]) {
-            notes.extend(self.create(s));
-        } else if s.begins(&["alter", "table"]) {
-            notes.extend(self.alter_table(s));
-        } else if s.begins(&["drop", "table"]) {
-            notes.extend(self.drop_table(s));
-        } else if s.begins(&["alter", "type"]) {
-            let value = s.tokens.windows(2).enumerate().find_map(|(i, pair)| {
-                let added = pair[0].is_word(s.text, "add") && pair[1].is_word(s.text, "value");
-                added.then(|| s.tokens.get(s.skip(i + 2, &["if", "not", "exists"]))).flatten()
-            });
-            self.enum_values.extend(value.map(|token| token.text(s.text).to_owned()));
-        } else {
-            notes.extend(self.unarchived(s));
-        }
-        notes
-    }
-
-    fn enum_value_used(&self, s: &Statement) -> Option<Note> {
-        let uses = |token: &Token| {
-            token.kind == Kind::String && self.enum_values.iter().any(|value| value == token.text(s.text))
-        };
-        let at = s.tokens.iter().position(uses)?;
-        (!s.begins(&["alter", "type"])).then(|| {
-            Note::warning(
-                at,
-                "an enum value that this version adds: Postgres refuses to use it in the same transaction",
-                "use it in a later version",
-            )
-        })
-    }
-
-    fn create(&mut self, s: &Statement) -> Option<Note> {
-        let mut at = 1;
-        for word in ["global", "local", "temporary", "temp", "unlogged", "foreign", "materialized", "unique"]
-        {
-            at = s.skip(at, &[word]);
-        }
-        if s.word(at, "table") || s.word(at, "view") {
-            let (name, _) = s.qualified_name(s.skip(at + 1, &["if", "not", "exists"]))?;
-            self.created.insert(table(&name).to_owned());
-            return None;
-        }
-        if !s.word(at, "index") || s.word(at + 1, "concurrently") {
-            return None;
-        }
-        let on = (at..s.tokens.len()).find(|&i| s.word(i, "on"))?;
-        let (name, _) = s.qualified_name(s.skip(on + 1, &["only"]))?;
-        (!self.created.contains(table(&name))).then(|| {
-            Note::warning(
-                0,
-                format!("writers of {} wait until this index is built", name.join(".")),
-                format!("in a version of its own: `{NO_TRANSACTION}`, CREATE INDEX CONCURRENTLY"),
-            )
-        })
-    }
-
-    fn alter_table(&mut self, s: &Statement) -> Vec<Note> {
-        let at = s.skip(s.skip(2, &["if", "exists"]), &["only"]);
-        let Some((name, mut at)) = s.qualified_name(at) else { return Vec::new() };
-        at += usize::from(s.tokens.get(at).is_some_and(|token| token.text(s.text) == "*"));
-        let actions = clauses(s, at);
-        let table = table(&name).to_owned();
-        if self.created.contains(&table) {
-            return Vec::new();
-        }
-        actions.into_iter().filter_map(|action| self.alter_action(s, &table, action)).collect()
-    }
-
-    fn alter_action(&mut self, s: &Statement, table: &str, action: std::ops::Range<usize>) -> Option<Note> {
-        let at = action.start;
-        let has =
-            |words: &[&str]| (at..action.end).any(|i| i + words.len() <= action.end && s.skip(i, words) > i);
-        if s.word(at, "add") {
-            let what = |word: &str| s.word(at + 1, word);
-            if what("constraint") || what("check") || what("foreign") || what("primary") || what("unique") {
-                return self.add_constraint(table, at, &has);
-            }
-            let column = s.skip(s.skip(at + 1, &["column"]), &["if", "not", "exists"]);
-            let name = s.tokens.get(column)?.name(s.text)?;
-            self.added.insert((table.to_owned(), name.clone()));
-            let filled = ["default", "generated", "serial", "bigserial", "smallserial"]
-                .iter()
-                .any(|word| has(&[word]));
-            let volatile = ["random", "gen_random_uuid", "uuid_generate_v4", "clock_timestamp", "nextval"];
-            if !filled && (has(&["not", "null"]) || has(&["primary", "key"])) {
-                return Some(Note::warning(
-                    at,
-                    format!("{table}.{name} is NOT NULL without a default: fails if the table has rows"),
-                    "give it a DEFAULT, or add it nullable, fill it, and set NOT NULL afterwards",
-                ));
-            }
-            return volatile.iter().any(|function| has(&[function])).then(|| {
-                Note::warning(
-                    at,
-                    format!("the default of {table}.{name} differs by row: rewrites the table under an exclusive lock"),
-                    "add the column without it, set the default, and fill the rows in steps",
-                )
-            });
-        }
-        if s.word(at, "alter") {
-            let (name, next) = s.qualified_name(s.skip(at + 1, &["column"]))?;
-            let name = name.join(".");
-            if s.word(next, "type") || s.skip(next, &["set", "data", "type"]) > next {
-                return Some(Note::warning(
-                    at,
-                    format!(
-                        "a new type of {table}.{name} can rewrite the table under an exclusive lock and lose values"
-                    ),
-                    "add a new column, fill it and switch to it; declare [[archive]] for values that the conversion changes",
-                ));
-            }
-            return (s.skip(next, &["set", "not", "null"]) > next).then(|| {
-                Note::warning(
-                    at,
-                    format!("reads all of {table} under an exclusive lock to see that {name} has no NULL"),
-                    "ADD CONSTRAINT … CHECK (… IS NOT NULL) NOT VALID, and in a later version VALIDATE CONSTRAINT and SET NOT NULL",
-                )
-            });
-        }
-        if s.word(at, "drop") && !s.word(at + 1, "constraint") {
-            let column = s.skip(s.skip(at + 1, &["column"]), &["if", "exists"]);
-            let name = s.tokens.get(column)?.name(s.text)?;
-            return Some(Note::warning(
-                at,
-                format!("drops {table}.{name}: applications that still use it fail"),
-                "set compatible_from so that they do not start; the archive keeps the values",
-            ));
-        }
-        (s.word(at, "rename") && !s.word(at + 1, "constraint")).then(|| {
-            Note::warning(
-                at,
-                format!("renames in {table}: applications that use the old name fail"),
-                "set compatible_from so that they do not start",
-            )
-        })
-    }
-
-    fn add_constraint(&self, table: &str, at: usize, has: &impl Fn(&[&str]) -> bool) -> Option<Note> {
-        if has(&["using", "index"]) || has(&["not", "valid"]) {
-            return None;
-        }
-        Some(if has(&["unique"]) || has(&["primary", "key"]) || has(&["exclude"]) {
-            Note::warning(
-                at,
-                format!("builds the index of this constraint while {table} is locked"),
-                "build the index concurrently in a version before, and ADD CONSTRAINT … USING INDEX",
-            )
-        } else {
-            Note::warning(
-                at,
-                format!("checks all rows of {table} while it is locked"),
-                "add it NOT VALID, and VALIDATE CONSTRAINT in a later version",
-            )
-        })
-    }
-
-    fn drop_table(&self, s: &Statement) -> Option<Note> {
-        let (name, _) = s.qualified_name(s.skip(2, &["if", "exists"]))?;
-        (!self.created.contains(table(&name))).then(|| {
-            Note::warning(
-                0,
-                format!("drops {}: applications that still use it fail", name.join(".")),
-                "set compatible_from so that they do not start; the archive keeps the rows",
-            )
-        })
-    }
-
-    /// Changed or deleted rows that no `[[archive]]` keeps. Filling a column of this file loses nothing.
-    fn unarchived(&self, s: &Statement) -> Option<Note> {
-        let at = if s.begins(&["update"]) {
-            1
-        } else if s.begins(&["delete", "from"]) {
-            2
-        } else if s.begins(&["truncate"]) {
-            s.skip(1, &["table"])
-        } else {
-            return None;
-        };
-        let (name, next) = s.qualified_name(s.skip(at, &["only"]))?;
-        let name = table(&name);
-        let set =
-            (next..s.tokens.len()).find(|&i| s.word(i, "set")).filter(|_| at == 1 && s.begins(&["update"]));
-        let fills = set.is_some_and(|set| self.fills_added_columns(s, name, set + 1));
-        (!fills && !self.created.contains(name) && !self.archived.contains(name)).then(|| {
-            Note::warning(
-                0,
-                format!("changes rows of {name} that nothing keeps"),
-                format!("declare them in the version's TOML: [[archive]] table = \"{name}\""),
-            )
-        })
-    }
-
-    fn fills_added_columns(&self, s: &Statement, table: &str, start: usize) -> bool {
-        let ends = |i: usize| ["from", "where", "returning"].iter().any(|word| s.word(i, word));
-        let mut assignments = clauses(s, start);
-        // Commas behind the SET clause belong to FROM or RETURNING.
-        let last = assignments.iter().position(|clause| clause.clone().any(ends));
-        assignments.truncate(last.map_or(assignments.len(), |last| last + 1));
-        assignments.iter().all(|clause| {
-            let column = s.tokens[clause.start].name(s.text);
-            column.is_some_and(|column| self.added.contains(&(table.to_owned(), column)))
-        })
-    }
 }
 
 #[cfg(test)]
@@ -834,50 +616,6 @@ mod tests {
         ];
         for files in table {
             assert_eq!(findings(files), [], "{files:?}");
-        }
-    }
-
-    #[test]
-    fn dangers_of_ddl_are_warnings() {
-        let table: &[(&str, &[(usize, usize)])] = &[
-            ("create index i on old (a)", &[(1, 1)]),
-            ("create unique index if not exists i on only public.old (a)", &[(1, 1)]),
-            ("create table n (a int); create index i on n (a)", &[]),
-            ("create materialized view n as select 1; create index i on n (a)", &[]),
-            ("alter table old alter column a type bigint", &[(1, 17)]),
-            ("alter table old alter a set data type bigint using a::bigint, add b int", &[(1, 17)]),
-            (
-                "alter table if exists only old add b int not null, add column c int not null default 0",
-                &[(1, 32)],
-            ),
-            ("alter table old add column b numeric(1, 2) not null", &[(1, 17)]),
-            ("alter table old add b uuid default gen_random_uuid()", &[(1, 17)]),
-            ("alter table old add b bigserial not null", &[]),
-            ("alter table old alter a set not null", &[(1, 17)]),
-            ("alter table old alter a set default 1, alter a drop not null", &[]),
-            ("alter table old add constraint c check (a > 0)", &[(1, 17)]),
-            ("alter table old add constraint c check (a > 0) not valid", &[]),
-            ("alter table old add foreign key (a) references o (a)", &[(1, 17)]),
-            ("alter table old add constraint c unique (a)", &[(1, 17)]),
-            ("alter table old add constraint c unique using index i", &[]),
-            ("alter table old drop column a, drop constraint c", &[(1, 17)]),
-            ("alter table old rename to o", &[(1, 17)]),
-            ("drop table old", &[(1, 1)]),
-            ("create table n (a int); alter table n add b int not null; drop table n", &[]),
-            ("create table n (a int); update old set a = 1", &[(1, 25)]),
-            ("create table n (a int); delete from only public.old", &[(1, 25)]),
-            ("create table n (a int); truncate table old", &[(1, 25)]),
-            ("create table n (a int); update kept set a = 1; delete from kept", &[]),
-            ("alter table old add b int; update old set b = a + 1 where a in (1, 2)", &[]),
-            ("alter table old add b int; update old set b = n.a from n, m where n.a = m.a", &[]),
-            ("alter table old add b int; update old set b = 1, a = 2", &[(1, 28)]),
-            ("alter type e add value if not exists 'v'; alter table n alter c set default 'v'", &[(1, 77)]),
-        ];
-        for (sql, expected) in table {
-            let files = [("2_b.sql", *sql), ("2_b.toml", "[[archive]]\ntable = 'public.kept'")];
-            let findings = findings(&files);
-            assert_eq!(places(&findings, Severity::Warning), *expected, "{sql}: {findings:#?}");
-            assert_eq!(places(&findings, Severity::Error), [], "{sql}: {findings:#?}");
         }
     }
 

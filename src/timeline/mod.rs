@@ -1,6 +1,8 @@
 //! The ordered versions in `migrations/` as plain data, and the pure functions that read them.
 
 pub mod checksum;
+pub mod create;
+mod danger;
 mod declaration;
 mod error;
 pub mod file;
