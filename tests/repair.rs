@@ -55,6 +55,24 @@ fn state(world: &World) -> String {
     format!("{tables}\n{rows}\n{}", world.state())
 }
 
+/// One half of a version that converts something can neither be run nor completed.
+#[test]
+fn a_version_of_which_one_half_is_there_is_refused_with_nothing_changed() {
+    let world = world();
+    world.output(["upgrade", "4"]).expect(0);
+    world.db.execute("create view named as select id, name from users");
+    let before = state(&world);
+    world.start(&["true"]).expect(76).says(&[
+        "version 5 (bodies) is half there, and nothing has changed",
+        "\"named\" already exists",
+        "there is already: view named",
+        "finish the version by hand",
+    ]);
+    assert_eq!(state(&world), before);
+    world.db.execute("drop view named");
+    world.start(&["true"]).expect(0);
+}
+
 const ROWS: &str = "insert into users (id, name) values (1, 'ada'), (2, 'grace');";
 
 /// Everything that a person wrote is where it was, or in the archive.

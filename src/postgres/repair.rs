@@ -7,12 +7,16 @@ use super::session::{Failure, Session, cell, contract_assertion, literal, search
 use super::store::Entry;
 use super::{guard, introspect};
 use crate::catalog::render::{Completion, Statement, complete};
-use crate::catalog::{Catalog, Detail, Effects, Expected, compare_leniently};
+use crate::catalog::{Catalog, Detail, Effects, Expected, Kind, ObjectId, compare_leniently};
 use crate::error::{Error, ExitCode, Result};
 use crate::ledger::Origin;
 use crate::repair::{self, Action, Repair};
 use crate::timeline::{Number, Timeline, Version};
 use std::collections::{BTreeMap, BTreeSet};
+
+/// Errors of statements that make what is there, or change what is not: duplicate and undefined tables, columns, objects and
+/// functions.
+const CLASHES: [&str; 7] = ["42P07", "42701", "42710", "42723", "42P01", "42703", "42704"];
 
 /// A repair and what its transaction needs besides.
 pub struct Step<'a> {
@@ -141,8 +145,44 @@ async fn run(
     );
     match session.batch(body).await {
         Ok(_) => Ok(()),
-        Err(failure) => Err(apply::failed_in(version, &begin, failure)),
+        Err(failure) => {
+            let clash = failure.code.as_deref().is_some_and(|code| CLASHES.contains(&code));
+            Err(match apply::failed_in(version, &begin, failure) {
+                Stop::Failed(error) if clash => Stop::Failed(half_there(error, version, there, effects)),
+                stop => stop,
+            })
+        }
     }
+}
+
+/// A version of which a part is there, and that converts or drops something, can neither be run nor completed. That is a state
+/// of the database and no fault of the file, and nobody but its owner knows how it came to be.
+fn half_there(error: Error, version: &Version, there: &Catalog, effects: Option<&Effects>) -> Error {
+    let made = || effects.iter().flat_map(|effects| &effects.added).map(|(id, _)| id);
+    let whole = |id: &ObjectId| !id.is_part() && there.objects.contains_key(id);
+    let of_whole = |id: &ObjectId| {
+        made().any(|root| whole(root) && (&root.schema, &root.relation) == (&id.schema, &id.relation))
+    };
+    let column = |id: &ObjectId| id.kind == Kind::Column && there.objects.contains_key(id) && !of_whole(id);
+    let mut found: Vec<String> =
+        made().filter(|id| whole(id) || column(id)).map(ToString::to_string).collect();
+    if found.is_empty() {
+        return error;
+    }
+    const SHOWN: usize = 10;
+    let more = found.len().saturating_sub(SHOWN);
+    found.truncate(SHOWN);
+    let more = if more > 0 { format!(" and {more} more") } else { String::new() };
+    let (number, name) = (version.number, &version.name);
+    Error::new(
+        ExitCode::Refused,
+        format!("version {number} ({name}) is half there, and nothing has changed: {}", error.found),
+    )
+    .expected(format!("all of version {number}, or nothing of it; there is already: {}{more}", found.join(", ")))
+    .remedy(format!(
+        "finish the version by hand (tandem diff shows what it does), or take away or rename what is there of it if it holds \
+         nothing of worth; then start again, or restore a backup from before version {number}"
+    ))
 }
 
 /// Runs the `[data]` of a completed version.
