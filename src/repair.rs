@@ -10,7 +10,7 @@ use crate::catalog::render::{Completion, complete};
 use crate::catalog::{Catalog, Detail, Different, Expected, Kind, Object, ObjectId};
 use crate::timeline::{Number, Timeline};
 use serde::Serialize;
-use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 
 /// What a database has of a version.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -73,6 +73,9 @@ pub struct Evidence<'a> {
     /// The claim is that of tandem's own ledger.
     pub own: bool,
 }
+
+/// Objects of the database that no version has.
+type Own<'a> = Vec<(&'a ObjectId, &'a Object)>;
 
 /// The forms of an object along the timeline: version and form, `None` where it is dropped.
 type History<'a> = HashMap<&'a ObjectId, Vec<(Number, Option<&'a Object>)>>;
@@ -482,9 +485,10 @@ fn rename(id: &ObjectId) -> String {
 /// version drops or gives another type.
 pub fn in_the_way(actual: &Catalog, expected: &Expected, versions: &[Number]) -> Vec<Obstacle> {
     let mut obstacles = Vec::new();
-    let known: BTreeSet<&ObjectId> = history(expected).into_keys().collect();
-    let views = actual.objects.iter().filter_map(|(id, object)| match &object.detail {
-        Detail::View(view) | Detail::MaterializedView(view) if !known.contains(id) => Some((id, view)),
+    let known: HashSet<&ObjectId> = history(expected).into_keys().collect();
+    let own: Own<'_> = actual.objects.iter().filter(|(id, _)| !known.contains(id)).collect();
+    let views = own.iter().filter_map(|(id, object)| match &object.detail {
+        Detail::View(view) | Detail::MaterializedView(view) => Some((*id, view)),
         _ => None,
     });
     let views: Vec<_> = views.collect();
@@ -518,8 +522,8 @@ pub fn in_the_way(actual: &Catalog, expected: &Expected, versions: &[Number]) ->
             effects.removed.iter().filter(|id| actual.objects.contains_key(id)).map(|id| (id, "drops"));
         for id in effects.removed.iter().filter(|id| actual.objects.contains_key(id)) {
             obstacles.extend(match id.kind {
-                Kind::Column => own_parts(actual, &known, id, *number),
-                Kind::Table => own_references(actual, &known, id, *number),
+                Kind::Column => own_parts(&own, id, *number),
+                Kind::Table => own_references(&own, id, *number),
                 _ => Vec::new(),
             });
         }
@@ -549,62 +553,53 @@ pub fn in_the_way(actual: &Catalog, expected: &Expected, versions: &[Number]) ->
 }
 
 /// Indexes and constraints of the user's own that would go with a dropped column.
-fn own_parts(
-    actual: &Catalog,
-    known: &BTreeSet<&ObjectId>,
-    column: &ObjectId,
-    number: Number,
-) -> Vec<Obstacle> {
+fn own_parts(own: &Own<'_>, column: &ObjectId, number: Number) -> Vec<Obstacle> {
     let (schema, relation) = (bare(&column.schema), bare(&column.relation));
     let of_column = |part: &ObjectId| {
         let between = |c: char| !c.is_alphanumeric() && c != '_';
         (&part.schema, &part.relation) == (&column.schema, &column.relation)
             && part.name.split(between).any(|word| word == column.name)
     };
-    let own = actual.objects.iter().filter(|(part, _)| !known.contains(part) && of_column(part));
-    own.filter_map(|(part, object)| {
-        let (name, drop) = match &object.detail {
-            Detail::Index(index) => (&index.name, format!("drop index {schema}.{}", bare(&index.name))),
-            Detail::Constraint(constraint) => {
-                let name = bare(&constraint.name);
-                (&constraint.name, format!("alter table {schema}.{relation} drop constraint {name}"))
-            }
-            _ => return None,
-        };
-        Some(Obstacle {
-            found: format!(
-                "your {} {name} stands on {column}, which version {number} drops",
-                part.kind.word()
-            ),
-            remedy: format!("{drop}; then start again"),
+    own.iter()
+        .filter(|(part, _)| of_column(part))
+        .filter_map(|(part, object)| {
+            let (name, drop) = match &object.detail {
+                Detail::Index(index) => (&index.name, format!("drop index {schema}.{}", bare(&index.name))),
+                Detail::Constraint(constraint) => {
+                    let name = bare(&constraint.name);
+                    (&constraint.name, format!("alter table {schema}.{relation} drop constraint {name}"))
+                }
+                _ => return None,
+            };
+            Some(Obstacle {
+                found: format!(
+                    "your {} {name} stands on {column}, which version {number} drops",
+                    part.kind.word()
+                ),
+                remedy: format!("{drop}; then start again"),
+            })
         })
-    })
-    .collect()
+        .collect()
 }
 
 /// Foreign keys of the user's own tables that lead to a dropped table.
-fn own_references(
-    actual: &Catalog,
-    known: &BTreeSet<&ObjectId>,
-    table: &ObjectId,
-    number: Number,
-) -> Vec<Obstacle> {
+fn own_references(own: &Own<'_>, table: &ObjectId, number: Number) -> Vec<Obstacle> {
     let target = format!(" REFERENCES {}.{}(", bare(&table.schema), bare(&table.relation));
-    let own = actual.objects.iter().filter(|(part, _)| !known.contains(part));
-    own.filter_map(|(part, object)| match &object.detail {
-        Detail::Constraint(constraint) if constraint.definition.contains(&target) => {
-            let (relation, name) =
-                (format!("{}.{}", bare(&part.schema), bare(&part.relation)), bare(&constraint.name));
-            Some(Obstacle {
-                found: format!(
-                    "your constraint {name} on {relation} refers to {table}, which version {number} drops"
-                ),
-                remedy: format!("alter table {relation} drop constraint {name}; then start again"),
-            })
-        }
-        _ => None,
-    })
-    .collect()
+    own.iter()
+        .filter_map(|(part, object)| match &object.detail {
+            Detail::Constraint(constraint) if constraint.definition.contains(&target) => {
+                let (relation, name) =
+                    (format!("{}.{}", bare(&part.schema), bare(&part.relation)), bare(&constraint.name));
+                Some(Obstacle {
+                    found: format!(
+                        "your constraint {name} on {relation} refers to {table}, which version {number} drops"
+                    ),
+                    remedy: format!("alter table {relation} drop constraint {name}; then start again"),
+                })
+            }
+            _ => None,
+        })
+        .collect()
 }
 
 /// A name as the server writes it.

@@ -1,7 +1,8 @@
 //! What an actual catalog lacks of an expected one.
 
 use super::normal::subject;
-use super::{Catalog, Kind, ObjectId};
+use super::{Catalog, Kind, Object, ObjectId};
+use std::cmp::Ordering;
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 
@@ -73,21 +74,39 @@ fn roots(ids: &[ObjectId]) -> impl Iterator<Item = &ObjectId> {
 pub fn compare(actual: &Catalog, expected: &Catalog) -> Difference {
     let across = !same_major(actual.server, expected.server);
     let mut difference = Difference::default();
-    for (id, wanted) in &expected.objects {
-        match actual.objects.get(id) {
-            None => difference.missing.push(id.clone()),
-            Some(found) if found.detail.same(&wanted.detail, across) => {}
-            Some(found) => difference.different.push(Different {
+    for (id, found, wanted) in side_by_side(actual, expected) {
+        match (found, wanted) {
+            (None, _) => difference.missing.push(id.clone()),
+            (_, None) => difference.extra.push(id.clone()),
+            (Some(found), Some(wanted)) if found.detail.same(&wanted.detail, across) => {}
+            (Some(found), Some(wanted)) => difference.different.push(Different {
                 id: id.clone(),
                 expected: wanted.detail.comparable(),
                 found: found.detail.comparable(),
             }),
         }
     }
-    difference.extra =
-        actual.objects.keys().filter(|id| !expected.objects.contains_key(id)).cloned().collect();
     pair_variants(&mut difference);
     difference
+}
+
+/// The objects of two catalogs in one order, without looking any of them up.
+pub fn side_by_side<'a>(
+    one: &'a Catalog,
+    other: &'a Catalog,
+) -> impl Iterator<Item = (&'a ObjectId, Option<&'a Object>, Option<&'a Object>)> {
+    let (mut ones, mut others) = (one.objects.iter().peekable(), other.objects.iter().peekable());
+    std::iter::from_fn(move || {
+        let order = match (ones.peek(), others.peek()) {
+            (Some((a, _)), Some((b, _))) => a.cmp(b),
+            (Some(_), None) => Ordering::Less,
+            (None, _) => Ordering::Greater,
+        };
+        let one = if order.is_le() { ones.next() } else { None };
+        let other = if order.is_ge() { others.next() } else { None };
+        let id = one.or(other).map(|(id, _)| id)?;
+        Some((id, one.map(|(_, object)| object), other.map(|(_, object)| object)))
+    })
 }
 
 /// Whether two servers, by their `server_version_num`, print alike.
@@ -170,7 +189,7 @@ impl fmt::Display for Difference {
 mod tests {
     use super::super::tests::{catalog, column, constraint, table};
     use super::*;
-    use crate::catalog::{Detail, Object, View};
+    use crate::catalog::{Detail, View};
 
     #[test]
     fn a_catalog_proves_itself() {

@@ -23,7 +23,7 @@ pub mod optional;
 pub mod render;
 pub mod resemble;
 
-pub use compare::{Difference, Different, compare};
+pub use compare::{Difference, Different, compare, side_by_side};
 pub use effects::{Effects, effects};
 pub use expected::{Expected, Index, Recorded};
 pub use optional::{Optional, compare_leniently};

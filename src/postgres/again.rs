@@ -167,6 +167,13 @@ async fn read_touched(
         .filter_map(|oid| old.relations.get(oid))
         .map(|print| (print.schema.as_str(), print.name.as_str()))
         .collect();
+    // One of the same name that was made anew is another relation.
+    let altered: BTreeSet<(&str, &str)> = touched
+        .relations
+        .iter()
+        .filter_map(|oid| old.relations.get(oid))
+        .map(|print| (print.schema.as_str(), print.name.as_str()))
+        .collect();
     let mut columns: BTreeMap<(String, String, i32), String> = BTreeMap::new();
     catalog.objects.retain(|id, object| {
         let relation = match id.kind {
@@ -174,11 +181,13 @@ async fn read_touched(
             Kind::Function => return !touched.functions,
             _ => &id.relation,
         };
-        let kept = !replaced.contains(&(id.schema.as_str(), relation.as_str()));
-        if let (false, Detail::Column(column)) = (kept, &object.detail) {
+        let place = (id.schema.as_str(), relation.as_str());
+        if let Detail::Column(column) = &object.detail
+            && altered.contains(&place)
+        {
             columns.insert((id.schema.clone(), id.relation.clone(), column.position), id.name.clone());
         }
-        kept
+        !replaced.contains(&place)
     });
     let sequences =
         now.sequences.iter().filter(|(_, s)| s.owner.is_some_and(|o| touched.relations.contains(&o)));

@@ -4,7 +4,7 @@
 //! those of transactions right before: the difference from the beginning of the version counts.
 
 use super::session::{identifier, literal};
-use crate::catalog::{Catalog, Detail, Effects, Kind, ObjectId};
+use crate::catalog::{Catalog, Detail, Effects, Kind, ObjectId, side_by_side};
 use crate::timeline::{Settings, Version};
 use std::collections::BTreeSet;
 
@@ -113,10 +113,9 @@ pub fn lost(before: &Catalog, after: &Catalog, effects: &[&Effects]) -> Vec<Obje
     let explained = |id: &ObjectId, detail: &Detail| {
         removed.contains(id) || id.is_part() && relation_removed(id) || renamed(id, detail)
     };
-    before
-        .objects
-        .iter()
-        .filter(|(id, object)| !after.objects.contains_key(id) && !explained(id, &object.detail))
+    side_by_side(before, after)
+        .filter_map(|(id, was, is)| was.filter(|_| is.is_none()).map(|object| (id, object)))
+        .filter(|(id, object)| !explained(id, &object.detail))
         .map(|(id, _)| id.clone())
         .collect()
 }
