@@ -274,7 +274,7 @@ pub async fn postgres(stores: &mut Stores, way: &Way<'_>, options: &Options<'_>)
             version: &down,
             opening: std::mem::take(&mut opening),
             archive: format!("{}{kept}", put_back.before),
-            put_back: format!("{}{}", put_back.after, back.became()),
+            put_back: format!("{}{}", put_back.after, back.became(&effects)),
             back_to: Some(below),
             closing: format!(
                 "{}{}",

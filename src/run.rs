@@ -213,7 +213,9 @@ async fn commit_postgres(
             .first()
             .and_then(|first| timeline.versions.iter().map(|v| v.number).rfind(|n| n < first)))
         .or(inspection.ledger.as_ref().map(|ledger| ledger.at()));
-    let mut catalog = at.and_then(|at| expected.catalog_at(at)).unwrap_or_default();
+    // The expected catalogs before and after a version.
+    let mut before = at.and_then(|at| expected.catalog_at(at)).unwrap_or_default();
+    let mut catalog = before.clone();
     let mut since = Vec::new();
     let mut proven_by = None;
     // Taking them costs less than a reading and more than nothing.
@@ -232,7 +234,6 @@ async fn commit_postgres(
         let begun = Instant::now();
         let effects = expected.effects.get(&version.number);
         let mut archive = archive::statements(store, version, Direction::Up, &catalog, effects);
-        let before = catalog.clone();
         since.extend(effects);
         match effects {
             Some(effects) => catalog.apply(effects),
@@ -246,7 +247,8 @@ async fn commit_postgres(
             archive.insert_str(0, &back.before);
             put_back.push_str(&back.after);
         }
-        put_back.push_str(&way.became());
+        // The first version meets no rows.
+        put_back.push_str(&effects.map_or_else(String::new, |effects| way.became(effects)));
         let compared = is_last || timeline.settings.check == Check::EachVersion;
         let step = Apply {
             version,
@@ -267,6 +269,10 @@ async fn commit_postgres(
         if let Some(found) = apply::apply(&mut stores.session, &context, &step).await? {
             (actual, proven_by, prints) = (found.catalog, found.detector, found.prints);
             since.clear();
+        }
+        match effects {
+            Some(effects) => before.apply(effects),
+            None => before.clone_from(&catalog),
         }
         tracing::info!(
             "Applied version {} ({}) in {} ms",

@@ -12,7 +12,7 @@ use super::introspect::{self, Exclude};
 use super::session::{Session, cell, identifier, literal};
 use super::store::Store;
 use crate::catalog::render::columns;
-use crate::catalog::{Catalog, Column, Detail, Expected, Kind, ObjectId, effects};
+use crate::catalog::{Catalog, Column, Detail, Effects, Expected, Kind, ObjectId, effects};
 use crate::error::{Error, ExitCode, Result};
 use crate::timeline::{Number, Settings, Version};
 use serde::Serialize;
@@ -211,8 +211,8 @@ impl Move<'_> {
     }
 
     /// The statements that note what the step left in the place of each row that it kept.
-    pub fn became(&self) -> String {
-        archive::tables(self.version, self.direction, self.from, &effects(self.from, self.to))
+    pub fn became(&self, effects: &Effects) -> String {
+        archive::tables(self.version, self.direction, self.from, effects)
             .into_iter()
             .filter_map(|kept| {
                 let from = Shape::of(self.from, &kept.schema, &kept.relation)?;
