@@ -186,6 +186,7 @@ pub fn between(then: &CollectionDeclaration, now: &CollectionDeclaration) -> Vec
         name: now.matching.clone(),
         schema: then.schema.clone(),
         stamp: None,
+        fence: None,
         aliases: then.schema.aliases.iter().cloned().collect(),
         points: 1,
         status: Status::Green,
