@@ -160,7 +160,7 @@ pub async fn restore(
     }
     match origin {
         Origin::Kept(place, snapshot) => {
-            client.restore_snapshot(&place.real, snapshot, into, meter, std::future::ready(Ok(()))).await?;
+            client.restore_snapshot(&place.real, snapshot, into, meter).await?;
         }
         Origin::File(path) => {
             let unreadable = |e: std::io::Error| {
@@ -340,7 +340,14 @@ pub fn validate(
         };
     };
     let changes = collection::compare(&declaration.schema, observed, declaration.undeclared, server);
-    let differences: Vec<Finding> = changes.iter().map(Finding::from).collect();
+    let fenced = observed.fence.as_ref().map(|_| Finding {
+        path: "strict_mode_config".into(),
+        difference: "fenced off: it refuses writes until a rebuild has switched or stopped".into(),
+        takes: Takes::InPlace,
+        reason: None,
+        remedy: Some("if no run is at work, start one: it lets writers in again or goes on".into()),
+    });
+    let differences: Vec<Finding> = fenced.into_iter().chain(changes.iter().map(Finding::from)).collect();
     let fills: Vec<String> =
         due(timeline, declaration, observed, version).iter().map(ToString::to_string).collect();
     let live = observed.stamp.as_ref().is_none_or(|stamp| stamp.role == Role::Live);

@@ -443,6 +443,8 @@ fn a_fence_that_a_crash_left_is_opened_by_the_next_start_that_goes_on_or_refuses
     };
     // It goes on. What the fence was is no part of the new collection.
     let (world, real) = fenced();
+    let validated = world.output(["validate", &world.collection]).expect(2);
+    assert!(validated.stdout.contains("fenced off"), "{}", validated.stdout);
     world.start(&["true"]).expect(0);
     open(&world, &real);
     open(&world, &world.collection);

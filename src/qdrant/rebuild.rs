@@ -480,7 +480,7 @@ impl Client {
                 None => licence(note).await,
             }
         };
-        let restored = self.restore_snapshot(shadow, &snapshot, name, meter, permit).await;
+        let restored = self.restore_permitted(shadow, &snapshot, name, meter, permit).await;
         let whole = match &restored {
             Ok(()) => self.came_back(rebuild, meter, note).await?,
             Err(_) => false,

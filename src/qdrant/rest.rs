@@ -85,9 +85,20 @@ impl Client {
     /// Restores a snapshot of `collection`, which this server keeps, as the collection `into`: download and upload at
     /// once, because the server's own path to it cannot be known. The server compares the checksum.
     ///
-    /// `into` must not exist: recovering over a collection destroys it when it fails. Who calls has made sure, and does so
-    /// once more in `permit`, behind which the last bytes are sent: until they are there, the server does nothing.
+    /// `into` must not exist: recovering over a collection destroys it when it fails. Who calls has made sure.
     pub async fn restore_snapshot(
+        &self,
+        collection: &str,
+        snapshot: &Snapshot,
+        into: &str,
+        meter: &Meter,
+    ) -> Result<()> {
+        self.restore_permitted(collection, snapshot, into, meter, std::future::ready(Ok(()))).await
+    }
+
+    /// The same with a last look in `permit`, behind which the last bytes are sent: until they are there, the server does
+    /// nothing.
+    pub(super) async fn restore_permitted(
         &self,
         collection: &str,
         snapshot: &Snapshot,
