@@ -349,6 +349,19 @@ fn whole_numbers_that_no_double_holds_are_renamed_to_the_last_digit() {
     }
 }
 
+/// Both servers read this number back with another last digit.
+#[test]
+fn a_number_that_the_server_itself_changes_is_set_once() {
+    for version in SERVERS {
+        let world = world(version);
+        timeline(&world, "", "[[fill]]\npayload = 'at'\nset = 1700084802.6246367\n");
+        start_at_one(&world, &[json!({ "id": 1, "vector": {} })]);
+        world.output(["migrate"]).expect(0);
+        let at = points(&world)[0]["payload"]["at"].as_f64().unwrap();
+        assert!((at - 1_700_084_802.624_636_7).abs() < 1e-6);
+    }
+}
+
 #[test]
 fn a_new_collection_and_an_empty_one_have_nothing_to_fill() {
     for server in SERVERS {
