@@ -70,7 +70,7 @@ fn creating_needs_a_timeline_and_a_description_and_no_store() {
     world.migrations.write("20251011143000_later.sql", "create table later (a int);\n");
     let created = world.output(["create", "more", "--toml"]).expect(0).stdout;
     let file = created.trim_end().rsplit('/').next().unwrap().to_owned();
-    assert!(file.len() == "20261125120000_more.toml".len() && file > "20251011143000".to_owned(), "{file}");
+    assert!(file.len() == "20261125120000_more.toml".len() && file.as_str() > "20251011143000", "{file}");
     let empty = Dir::new();
     world.set("TANDEM_MIGRATIONS", empty.path().display().to_string());
     world

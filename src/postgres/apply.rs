@@ -409,7 +409,7 @@ async fn prove(
             .expected(format!("the recorded catalog of version {below}"))
             .remedy("mend the down.sql, and try again"));
         }
-        let left = step.effects.filter(|_| step.back_to.is_some()).map(|back| not_taken_back(back, &actual));
+        let left = step.effects.filter(|_| step.back_to.is_some()).map(|back| not_taken_back(back, actual));
         if let Some([first, ..]) = left.as_deref() {
             return Err(Error::new(
                 ExitCode::Refused,
