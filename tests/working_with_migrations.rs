@@ -70,7 +70,7 @@ fn creating_needs_a_timeline_and_a_description_and_no_store() {
     world.migrations.write("20251011143000_later.sql", "create table later (a int);\n");
     let created = world.output(["create", "more", "--toml"]).expect(0).stdout;
     let file = created.trim_end().rsplit('/').next().unwrap().to_owned();
-    assert!(file.len() == "20261125120000_more.toml".len() && file.as_str() > "20251011143000", "{file}");
+    assert!(file.len() == "20261125120000_more.toml".len() && &*file > "20251011143000", "{file}");
     let empty = Dir::new();
     world.set("TANDEM_MIGRATIONS", empty.path().display().to_string());
     world
@@ -283,13 +283,15 @@ fn a_stamp_waits_for_the_lock() {
                 let sql = format!("select pg_advisory_lock({}, {hash})", 0x7461_6e64);
                 sqlx::raw_sql(sqlx::AssertSqlSafe(sql)).execute(&mut holder).await.unwrap();
                 held.0.send(()).unwrap();
-                free.1.recv().unwrap();
+                // Also when the test fails, which drops the other end.
+                let _ = free.1.recv();
             });
         });
+        let release = free.0;
         held.1.recv().unwrap();
         world.output(["stamp", "head"]).expect(75).says(&["the lock of timeline demo"]);
         world.output(["stamp", "head", "--dry-run"]).expect(0);
-        free.0.send(()).unwrap();
+        release.send(()).unwrap();
     });
     world.output(["stamp", "head"]).expect(0);
 }
