@@ -1,8 +1,10 @@
-//! Copying a Qdrant collection: the ceiling, which is a loader that holds all points in memory and only writes; the same
-//! points copied through the generated structs; and a snapshot restored. Rounds are interleaved on one server, index building
-//! is off, and each side is a process of its own, so that its CPU time and its memory are its own.
+//! Copying and rebuilding a Qdrant collection, held against the ceiling: a loader that holds all points in memory and only
+//! writes. Beside it the same points copied through the generated structs, a snapshot restored, and the real `tandem`
+//! rebuilding the collection behind an alias and under its own name, every point verified. Rounds are interleaved on one
+//! server, index building is off, and each side is a process of its own, so that its CPU time and its memory are its own.
 //!
-//! `TANDEM_BENCH_POINTS` (100,000), `TANDEM_BENCH_ROUNDS` (5).
+//! `TANDEM_BENCH_POINTS` (100,000), `TANDEM_BENCH_ROUNDS` (5); the peak of memory is taken with as many points of one small
+//! vector, and with ten times as many.
 
 use crate::common::World;
 use crate::median;
@@ -12,6 +14,7 @@ use qdrant_client::qdrant::collections_client::CollectionsClient;
 use qdrant_client::qdrant::points_client::PointsClient;
 use std::collections::HashMap;
 use std::fmt::Write as _;
+use std::io::{BufRead as _, BufReader};
 use std::process::{Command, Stdio};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -22,8 +25,54 @@ use tonic::transport::Channel;
 /// and what the role needs.
 pub const ROLE: &str = "copy-role";
 
-const VECTORS: [&str; 3] = ["content", "emotion", "semantic"];
-const SIZE: usize = 384;
+/// What the points are like.
+#[derive(Clone, Copy, PartialEq)]
+enum Form {
+    /// Three vectors and ten payload keys.
+    Full,
+    /// One small vector and one key, so that a million fit the machine.
+    Small,
+}
+
+impl Form {
+    fn named(name: &str) -> Self {
+        match name {
+            "full" => Self::Full,
+            "small" => Self::Small,
+            _ => panic!("{name}"),
+        }
+    }
+
+    fn vectors(self) -> &'static [&'static str] {
+        let all = &["content", "emotion", "semantic"];
+        if self == Self::Full { all } else { &all[..1] }
+    }
+
+    fn size(self) -> usize {
+        if self == Self::Full { 384 } else { 4 }
+    }
+
+    fn indexes(self) -> &'static [(&'static str, &'static str)] {
+        if self == Self::Full { &INDEXES } else { &INDEXES[..1] }
+    }
+
+    /// The declaration that a rebuild is needed for: another write-ahead log, all else as it is.
+    fn declaration(self) -> String {
+        let mut toml = "compatible_from = 1\n[[collection]]\nmatch = \"${QDRANT_COLLECTION_NAME}\"\n\
+            ensure = [\"${QDRANT_COLLECTION_NAME}\"]\n[collection.optimizers_config]\nindexing_threshold = 0\n\
+            [collection.wal_config]\nwal_retain_closed = 2\n[collection.vectors]\n"
+            .to_owned();
+        for name in self.vectors() {
+            writeln!(toml, "{name} = {{ size = {}, distance = 'Cosine' }}", self.size()).unwrap();
+        }
+        toml.push_str("[collection.payload_indexes]\n");
+        for (field, kind) in self.indexes() {
+            writeln!(toml, "{field} = '{kind}'").unwrap();
+        }
+        toml
+    }
+}
+
 const INDEXES: [(&str, &str); 6] = [
     ("user_id", "keyword"),
     ("bot_name", "keyword"),
@@ -48,18 +97,33 @@ struct Cost {
     wall: Duration,
     /// User and system, of the whole process except its preparing.
     cpu: Duration,
+    /// The same of the server meanwhile.
+    server_cpu: Duration,
     peak_kib: u64,
 }
 
-/// Runs this benchmark's own binary in a role.
-fn role(arguments: &[&str]) -> Cost {
+impl Cost {
+    /// Where both cores are full, wall time follows this, and the machine's other load is not in it.
+    fn both_cpu(&self) -> Duration {
+        self.cpu + self.server_cpu
+    }
+}
+
+/// Runs this benchmark's own binary in a role, on a server that is this process.
+fn role(server: i32, arguments: &[&str]) -> Cost {
+    let before = cpu_of(server).unwrap();
     let mut command = Command::new(std::env::current_exe().unwrap());
     let output = command.arg(ROLE).args(arguments).stderr(Stdio::inherit()).output().unwrap();
     assert!(output.status.success(), "{arguments:?} failed");
     let text = String::from_utf8(output.stdout).unwrap();
     let numbers: Vec<u64> = text.split_whitespace().map(|number| number.parse().unwrap()).collect();
     let [wall, cpu, peak_kib] = numbers[..] else { panic!("{text}") };
-    Cost { wall: Duration::from_micros(wall), cpu: Duration::from_micros(cpu), peak_kib }
+    Cost {
+        wall: Duration::from_micros(wall),
+        cpu: Duration::from_micros(cpu),
+        server_cpu: cpu_of(server).unwrap() - before,
+        peak_kib,
+    }
 }
 
 /// In a role: does it and prints microseconds of wall and CPU time, and KiB of peak memory.
@@ -68,7 +132,9 @@ pub fn act(arguments: &[String]) {
     let arguments: Vec<&str> = arguments.iter().map(String::as_str).collect();
     let (wall, cpu) = runtime.block_on(async {
         match arguments[..] {
-            ["load", url, collection, points] => load(url, collection, points.parse().unwrap()).await,
+            ["load", url, collection, form, points] => {
+                load(url, collection, Form::named(form), points.parse().unwrap()).await
+            }
             ["copy", url, source, target] => copy_generated(url, source, target).await,
             _ => panic!("{arguments:?}"),
         }
@@ -105,16 +171,16 @@ fn points_client(channel: Channel) -> PointsClient<Channel> {
 }
 
 /// Creates a collection without index building and with its payload indexes.
-async fn create(channel: &Channel, collection: &str) {
-    let vectors = VECTORS.map(|name| {
+async fn create(channel: &Channel, collection: &str, form: Form) {
+    let vectors = form.vectors().iter().map(|name| {
         let params = pb::VectorParams {
-            size: SIZE as u64,
+            size: form.size() as u64,
             distance: pb::Distance::Cosine.into(),
             ..Default::default()
         };
-        (name.to_owned(), params)
+        ((*name).to_owned(), params)
     });
-    let config = pb::vectors_config::Config::ParamsMap(pb::VectorParamsMap { map: vectors.into() });
+    let config = pb::vectors_config::Config::ParamsMap(pb::VectorParamsMap { map: vectors.collect() });
     let request = pb::CreateCollection {
         collection_name: collection.to_owned(),
         vectors_config: Some(pb::VectorsConfig { config: Some(config) }),
@@ -125,12 +191,12 @@ async fn create(channel: &Channel, collection: &str) {
         ..Default::default()
     };
     CollectionsClient::new(channel.clone()).create(request).await.unwrap();
-    for (field, kind) in INDEXES {
-        let kind = if kind == "keyword" { pb::FieldType::Keyword } else { pb::FieldType::Float };
+    for (field, kind) in form.indexes() {
+        let kind = if *kind == "keyword" { pb::FieldType::Keyword } else { pb::FieldType::Float };
         let request = pb::CreateFieldIndexCollection {
             collection_name: collection.to_owned(),
             wait: Some(true),
-            field_name: field.to_owned(),
+            field_name: (*field).to_owned(),
             field_type: Some(kind.into()),
             ..Default::default()
         };
@@ -139,7 +205,7 @@ async fn create(channel: &Channel, collection: &str) {
 }
 
 /// A point like those of the application, the same for the same id.
-fn point(id: u64) -> pb::PointStruct {
+fn point(id: u64, form: Form) -> pb::PointStruct {
     // A multiplicative generator: as random as vectors need to be, and the same everywhere.
     let mut state = id.wrapping_mul(0x9E37_79B9_7F4A_7C15) | 1;
     let mut next = || {
@@ -149,8 +215,8 @@ fn point(id: u64) -> pb::PointStruct {
         (state >> 40) as f32 / (1 << 24) as f32 - 0.5
     };
     let mut vectors = HashMap::new();
-    for name in VECTORS {
-        vectors.insert(name.to_owned(), (0..SIZE).map(|_| next()).collect::<Vec<f32>>());
+    for name in form.vectors() {
+        vectors.insert((*name).to_owned(), (0..form.size()).map(|_| next()).collect::<Vec<f32>>());
     }
     let text = |text: String| pb::Value::from(text);
     let payload: [(&str, pb::Value); 10] = [
@@ -171,9 +237,10 @@ fn point(id: u64) -> pb::PointStruct {
         ("emotion", text("curiosity".to_owned())),
         ("chunk", pb::Value::from(i64::try_from(id % 5).unwrap())),
     ];
+    let keys = if form == Form::Small { 1 } else { payload.len() };
     pb::PointStruct {
         id: Some(id.into()),
-        payload: payload.map(|(key, value)| (key.to_owned(), value)).into(),
+        payload: payload.into_iter().take(keys).map(|(key, value)| (key.to_owned(), value)).collect(),
         vectors: Some(vectors.into()),
     }
 }
@@ -193,12 +260,12 @@ async fn write(client: &mut PointsClient<Channel>, request: pb::UpsertPoints) {
 }
 
 /// The ceiling: every request is built before the clock starts.
-async fn load(url: &str, collection: &str, points: u64) -> (Duration, Duration) {
+async fn load(url: &str, collection: &str, form: Form, points: u64) -> (Duration, Duration) {
     let channel = channel(url).await;
-    create(&channel, collection).await;
+    create(&channel, collection, form).await;
     let ids: Vec<u64> = (0..points).collect();
-    let requests: Vec<pb::UpsertPoints> =
-        ids.chunks(BATCH).map(|ids| upsert(collection, ids.iter().map(|id| point(*id)).collect())).collect();
+    let request = |ids: &[u64]| upsert(collection, ids.iter().map(|id| point(*id, form)).collect());
+    let requests: Vec<pb::UpsertPoints> = ids.chunks(BATCH).map(request).collect();
     let requests = Arc::new(Mutex::new(requests.into_iter()));
     let (start, before) = (Instant::now(), cpu());
     let writers: Vec<_> = (0..WRITERS)
@@ -222,7 +289,7 @@ async fn load(url: &str, collection: &str, points: u64) -> (Duration, Duration) 
 /// One scanner that reads ahead, and writers that send what it read, every point decoded and encoded.
 async fn copy_generated(url: &str, source: &str, target: &str) -> (Duration, Duration) {
     let channel = channel(url).await;
-    create(&channel, target).await;
+    create(&channel, target, Form::Full).await;
     let (start, before) = (Instant::now(), cpu());
     let (send, receive) = mpsc::channel::<Vec<pb::PointStruct>>(WRITERS);
     let receive = Arc::new(Mutex::new(receive));
@@ -285,30 +352,95 @@ fn rate(points: usize, wall: Duration) -> f64 {
 
 /// The median of the paired ratios to the ceiling, and of the rest.
 fn line(report: &mut String, what: &str, points: usize, ceiling: &[Cost], costs: &[Cost]) {
-    let mut ratios: Vec<f64> =
-        ceiling.iter().zip(costs).map(|(a, b)| a.wall.as_secs_f64() / b.wall.as_secs_f64()).collect();
-    ratios.sort_by(f64::total_cmp);
+    let ratio = |of: fn(&Cost) -> Duration| {
+        let ratio = |(a, b)| of(a).as_secs_f64() / of(b).as_secs_f64();
+        let mut ratios: Vec<f64> = ceiling.iter().zip(costs).map(ratio).collect();
+        ratios.sort_by(f64::total_cmp);
+        let middle = ratios[ratios.len() / 2];
+        format!("{middle:.2} ({:.2} to {:.2})", ratios[0], ratios[ratios.len() - 1])
+    };
     let middle = |of: fn(&Cost) -> Duration| median(&mut costs.iter().map(of).collect::<Vec<_>>());
     let peak = median(&mut costs.iter().map(|cost| cost.peak_kib).collect::<Vec<_>>());
     writeln!(
         report,
-        "copy: {what}: {:.0} points/s, {:.2} of the ceiling, client CPU {:.2} s, peak {:.0} MiB ({} rounds)",
+        "copy: {what}: {:.0} points/s, {} of the ceiling, by CPU time {}; client CPU {:.2} s, server {:.2} s, peak {:.0} MiB ({} rounds)",
         rate(points, middle(|cost| cost.wall)),
-        ratios[ratios.len() / 2],
+        ratio(|cost| cost.wall),
+        ratio(Cost::both_cpu),
         middle(|cost| cost.cpu).as_secs_f64(),
+        middle(|cost| cost.server_cpu).as_secs_f64(),
         peak as f64 / 1024.0,
         costs.len()
     )
     .unwrap();
 }
 
+/// A run of tandem, and what it had used when it logged each line.
+struct Told {
+    whole: Cost,
+    lines: Vec<Line>,
+}
+
+struct Line {
+    text: String,
+    wall: Duration,
+    cpu: Duration,
+    server_cpu: Duration,
+}
+
+impl Told {
+    /// The phase that a line ends which tells how long it took, and which began about where the line before was logged.
+    fn phase(&self, done: &str) -> Cost {
+        let at = self.lines.iter().position(|line| line.text.contains(done)).unwrap();
+        let (before, line) = (&self.lines[at - 1], &self.lines[at]);
+        let seconds = line.text.rsplit_once(" in ").unwrap().1.strip_suffix(" s").unwrap();
+        Cost {
+            wall: Duration::from_secs_f64(seconds.parse().unwrap()),
+            cpu: line.cpu - before.cpu,
+            server_cpu: line.server_cpu - before.server_cpu,
+            peak_kib: self.whole.peak_kib,
+        }
+    }
+
+    /// What took longer than a hundredth of the whole, line by line.
+    fn course(&self, report: &mut String, what: &str) {
+        let all = self.whole.wall.as_secs_f64();
+        for (before, line) in self.lines.iter().zip(&self.lines[1..]) {
+            let took = (line.wall - before.wall).as_secs_f64();
+            let cpu = (line.cpu - before.cpu).as_secs_f64();
+            let server = (line.server_cpu - before.server_cpu).as_secs_f64();
+            if took > all / 100.0 {
+                writeln!(
+                    report,
+                    "copy: {what}: {took:.2} s of {all:.2} s, CPU {cpu:.2} s and server {server:.2} s: {}",
+                    line.text
+                )
+                .unwrap();
+            }
+        }
+    }
+}
+
 /// Runs tandem to its end; its wall time, its CPU time, and the peak of its own memory, read while it runs: what `wait4`
 /// tells has the peak of the process that started it in it.
 #[expect(clippy::zombie_processes, reason = "wait4 waits for it, because std does not tell the CPU time")]
-fn tandem(command: &mut Command) -> Cost {
-    let start = Instant::now();
-    let child = command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap();
+fn tandem(server: i32, command: &mut Command) -> Told {
+    let (start, before) = (Instant::now(), cpu_of(server).unwrap());
+    let mut child =
+        command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::piped()).spawn().unwrap();
     let pid = i32::try_from(child.id()).unwrap();
+    let log = BufReader::new(child.stderr.take().unwrap());
+    let reader = std::thread::spawn(move || {
+        let line = |text| Line {
+            text,
+            wall: start.elapsed(),
+            cpu: cpu_of(pid).unwrap_or_default(),
+            server_cpu: cpu_of(server).unwrap(),
+        };
+        let lines = log.lines().map(|text| line(text.unwrap()));
+        // Those that tell how far a phase has come end none.
+        lines.filter(|line| !line.text.contains(" a second")).collect::<Vec<_>>()
+    });
     let (mut status, mut peak_kib) = (0, 0);
     // SAFETY: zeroes are a valid rusage.
     let mut usage = unsafe { std::mem::zeroed::<libc::rusage>() };
@@ -325,12 +457,91 @@ fn tandem(command: &mut Command) -> Cost {
         }
         std::thread::sleep(Duration::from_millis(5));
     }
-    assert_eq!(status, 0, "{command:?} failed");
+    let wall = start.elapsed();
+    let lines = reader.join().unwrap();
+    let text = || lines.iter().map(|line| line.text.as_str()).collect::<Vec<_>>().join("\n");
+    assert_eq!(status, 0, "{command:?} failed: {}", text());
     let seconds = |time: libc::timeval| {
         Duration::from_secs(u64::try_from(time.tv_sec).unwrap())
             + Duration::from_micros(u64::try_from(time.tv_usec).unwrap())
     };
-    Cost { wall: start.elapsed(), cpu: seconds(usage.ru_utime) + seconds(usage.ru_stime), peak_kib }
+    let cpu = seconds(usage.ru_utime) + seconds(usage.ru_stime);
+    Told { whole: Cost { wall, cpu, server_cpu: cpu_of(server).unwrap() - before, peak_kib }, lines }
+}
+
+/// User and system time of another process so far, to a hundredth of a second.
+fn cpu_of(pid: i32) -> Option<Duration> {
+    let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
+    // Its name may hold anything, a parenthesis included.
+    let fields: Vec<&str> = stat.rsplit_once(')')?.1.split_whitespace().collect();
+    let ticks = fields.get(11)?.parse::<u64>().ok()? + fields.get(12)?.parse::<u64>().ok()?;
+    Some(Duration::from_millis(ticks * 10))
+}
+
+/// A server, and timelines whose declarations need a rebuild.
+struct Place {
+    server: Qdrant,
+    pid: i32,
+    url: String,
+}
+
+impl Place {
+    fn call(&self, method: &str, path: &str, body: &str) -> serde_json::Value {
+        let (status, answer) = self.server.rest(method, path, body).unwrap();
+        assert!(status < 300, "{method} {path}: {answer}");
+        serde_json::from_str::<serde_json::Value>(&answer).unwrap()["result"].take()
+    }
+
+    fn count(&self, name: &str) -> usize {
+        let path = format!("/collections/{name}/points/count");
+        let counted = self.call("POST", &path, r#"{"exact": true}"#)["count"].as_u64();
+        counted.unwrap().try_into().unwrap()
+    }
+
+    /// Deletes a collection and its snapshots.
+    fn drop(&self, name: &str) {
+        self.drop_snapshots(name);
+        self.call("DELETE", &format!("/collections/{name}"), "");
+    }
+
+    fn drop_snapshots(&self, name: &str) {
+        let path = format!("/collections/{name}/snapshots");
+        for snapshot in self.call("GET", &path, "").as_array().unwrap() {
+            self.call("DELETE", &format!("{path}/{}", snapshot["name"].as_str().unwrap()), "");
+        }
+    }
+
+    fn world(&self, form: Form) -> World {
+        let world =
+            World::on(local_servers::postgres().create_database("copy"), self.server.with_api_key(None));
+        world.version("0001_users", "create table users (id bigint primary key);\n", &form.declaration());
+        world.record();
+        world
+    }
+
+    /// Brings an empty database and a collection to the head.
+    fn rebuild(&self, recorded: &World, collection: &str) -> Told {
+        let mut world = recorded.sibling_on(self.server.with_api_key(None));
+        world.set("QDRANT_COLLECTION_NAME", collection);
+        tandem(self.pid, &mut world.tandem(["migrate"]))
+    }
+
+    /// A rebuild behind an alias, and one under its own name; the collection is gone afterwards.
+    fn rebuild_both(&self, recorded: &World, points: usize) -> (Told, Told) {
+        let lead =
+            r#"{"actions": [{"create_alias": {"collection_name": "memory", "alias_name": "remembered"}}]}"#;
+        self.call("POST", "/collections/aliases", lead);
+        let alias = self.rebuild(recorded, "remembered");
+        assert_eq!(self.count("remembered"), points);
+        self.drop("_tandem_shadow_memory_1");
+        self.drop_snapshots("memory");
+        let own = self.rebuild(recorded, "memory");
+        assert_eq!(self.count("memory"), points);
+        for name in ["_tandem_shadow_memory_1", "memory"] {
+            self.drop(name);
+        }
+        (alias, own)
+    }
 }
 
 /// All of it, a line each.
@@ -338,36 +549,60 @@ pub fn copy(report: &mut String) {
     let (points, rounds) = (number("TANDEM_BENCH_POINTS", 100_000), number("TANDEM_BENCH_ROUNDS", 5));
     let server =
         Qdrant::start(QdrantOptions { version: QdrantVersion::V1_17_0, ..Default::default() }).unwrap();
-    let world = World::on(local_servers::postgres().create_database("copy"), server.with_api_key(None));
-    let url = server.grpc_url();
-    let drop_collection = |name: &str| {
-        server.rest("DELETE", &format!("/collections/{name}"), "").unwrap();
+    let place =
+        Place { url: server.grpc_url(), pid: server.pid().unwrap(), server: server.with_api_key(None) };
+    let load = |name: &str, form: &str, points: usize| {
+        role(place.pid, &["load", &place.url, name, form, &points.to_string()])
     };
-    role(&["load", &url, "source", &points.to_string()]);
-    world.output(["snapshot", "create", "source"]).expect(0);
-    let count = |name: &str| {
-        let path = format!("/collections/{name}/points/count");
-        let (_, body) = server.rest("POST", &path, r#"{"exact": true}"#).unwrap();
-        serde_json::from_str::<serde_json::Value>(&body).unwrap()["result"]["count"].as_u64().unwrap()
-    };
-    let (mut ceiling, mut generated, mut restored) = (Vec::new(), Vec::new(), Vec::new());
+    let recorded = place.world(Form::Full);
+    load("source", "full", points);
+    recorded.output(["snapshot", "create", "source"]).expect(0);
+    let (mut rounds_of, mut course) = (<[Vec<Cost>; 6]>::default(), String::new());
     for round in 0..=rounds {
-        let one = role(&["load", &url, "ceiling", &points.to_string()]);
-        drop_collection("ceiling");
-        let two = role(&["copy", &url, "source", "generated"]);
-        assert_eq!(count("generated"), points as u64);
-        drop_collection("generated");
-        let three = tandem(&mut world.tandem(["snapshot", "restore", "source", "--into", "restored"]));
-        assert_eq!(count("restored"), points as u64);
-        drop_collection("restored");
+        let ceiling = load("ceiling", "full", points);
+        place.drop("ceiling");
+        let generated = role(place.pid, &["copy", &place.url, "source", "generated"]);
+        assert_eq!(place.count("generated"), points);
+        place.drop("generated");
+        let restored =
+            tandem(place.pid, &mut recorded.tandem(["snapshot", "restore", "source", "--into", "memory"]));
+        assert_eq!(place.count("memory"), points);
+        let (alias, own) = place.rebuild_both(&recorded, points);
         // The first round warms the server up.
         if round > 0 {
-            ceiling.push(one);
-            generated.push(two);
-            restored.push(three);
+            let costs = [ceiling, generated, alias.phase("copied "), alias.whole, own.whole, restored.whole];
+            for (all, one) in rounds_of.iter_mut().zip(costs) {
+                all.push(one);
+            }
+            course.clear();
+            alias.course(&mut course, "the last rebuild behind an alias");
+            own.course(&mut course, "the last one under its own name");
         }
     }
-    line(report, "ceiling, all points in memory", points, &ceiling, &ceiling);
-    line(report, "through the generated structs", points, &ceiling, &generated);
-    line(report, "tandem snapshot restore, the whole command", points, &ceiling, &restored);
+    let whats = [
+        "ceiling, all points in memory",
+        "through the generated structs",
+        "tandem, the copy of a rebuild",
+        "tandem, a whole rebuild behind an alias",
+        "tandem, a whole rebuild under its own name",
+        "tandem snapshot restore, the whole command",
+    ];
+    for (what, costs) in whats.into_iter().zip(&rounds_of) {
+        line(report, what, points, &rounds_of[0], costs);
+    }
+    report.push_str(&course);
+    place.drop("source");
+
+    let recorded = place.world(Form::Small);
+    for points in [points, 10 * points] {
+        load("memory", "small", points);
+        let (alias, own) = place.rebuild_both(&recorded, points);
+        writeln!(
+            report,
+            "copy: peak memory with {points} points of one small vector: behind an alias {:.1} MiB, under its own name {:.1} MiB",
+            alias.whole.peak_kib as f64 / 1024.0,
+            own.whole.peak_kib as f64 / 1024.0
+        )
+        .unwrap();
+    }
 }

@@ -7,6 +7,7 @@ use crate::config::QdrantSettings;
 use crate::error::{Error, ExitCode, Result};
 use crate::secret::Secret;
 use crate::wait::Class;
+use prost::bytes::{Buf as _, BufMut as _, Bytes};
 use qdrant_client::qdrant as pb;
 use qdrant_client::qdrant::collections_client::CollectionsClient;
 use qdrant_client::qdrant::points_client::PointsClient;
@@ -18,6 +19,8 @@ use std::time::{Duration, Instant};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 use tokio::task::JoinSet;
+use tonic::codec::{Codec, DecodeBuf, Decoder, EncodeBuf, Encoder};
+use tonic::codegen::http::uri::PathAndQuery;
 use tonic::metadata::{Ascii, MetadataValue};
 use tonic::service::Interceptor;
 use tonic::service::interceptor::InterceptedService;
@@ -29,6 +32,9 @@ const TIMEOUT: Duration = Duration::from_secs(5);
 
 /// For a server's first bytes after a greeting that it may not answer.
 const GREETING: Duration = Duration::from_secs(1);
+
+/// Bytes of the largest frame to receive: a page of points comes in a few (docs/performance.md).
+const FRAME: u32 = 256 << 10;
 
 /// What Qdrant 1.17.0 says of a collection that exists and has no shard yet.
 const NO_SHARD_YET: &str = "0 of 0 read operations failed";
@@ -87,6 +93,7 @@ impl Client {
         let key = settings.api_key.as_ref().map(api_key).transpose()?;
         let mut endpoint = Endpoint::from_shared(settings.to_string())
             .map_err(|_| Fault::new(Kind::Settings, "this is not a URL"))?
+            .max_frame_size(FRAME)
             // A server that vanishes during a long call is noticed within a minute.
             .http2_keep_alive_interval(Duration::from_secs(30))
             .keep_alive_timeout(Duration::from_secs(20));
@@ -243,6 +250,56 @@ impl Client {
 
     pub(super) fn points(&self) -> PointsClient<InterceptedService<Channel, ApiKey>> {
         PointsClient::new(self.channel.clone()).max_decoding_message_size(usize::MAX)
+    }
+
+    /// A call whose request and answer are messages as they are on the wire.
+    pub(super) async fn call_encoded(
+        &self,
+        method: &'static str,
+        request: Request<Bytes>,
+    ) -> std::result::Result<Bytes, Fault> {
+        let mut client = tonic::client::Grpc::new(self.channel.clone()).max_decoding_message_size(usize::MAX);
+        client.ready().await.map_err(|e| Fault::of_connection(&e))?;
+        let answer = client.unary(request, PathAndQuery::from_static(method), Encoded).await?;
+        Ok(answer.into_inner())
+    }
+}
+
+/// Leaves messages as they are.
+struct Encoded;
+
+impl Codec for Encoded {
+    type Encode = Bytes;
+    type Decode = Bytes;
+    type Encoder = Self;
+    type Decoder = Self;
+
+    fn encoder(&mut self) -> Self {
+        Self
+    }
+
+    fn decoder(&mut self) -> Self {
+        Self
+    }
+}
+
+impl Encoder for Encoded {
+    type Item = Bytes;
+    type Error = GrpcStatus;
+
+    fn encode(&mut self, message: Bytes, to: &mut EncodeBuf<'_>) -> std::result::Result<(), GrpcStatus> {
+        to.reserve(message.len());
+        to.put(message);
+        Ok(())
+    }
+}
+
+impl Decoder for Encoded {
+    type Item = Bytes;
+    type Error = GrpcStatus;
+
+    fn decode(&mut self, from: &mut DecodeBuf<'_>) -> std::result::Result<Option<Bytes>, GrpcStatus> {
+        Ok(Some(from.copy_to_bytes(from.remaining())))
     }
 }
 

@@ -14,6 +14,7 @@ mod rest;
 mod snapshot;
 mod sweep;
 mod wide;
+mod wire;
 
 pub use client::{Client, Survey, attempt};
 pub use fault::Fault;

@@ -22,6 +22,27 @@ const POLL: Duration = Duration::from_millis(200);
 /// How often a server may ask to come back later.
 const ATTEMPTS: u32 = 10;
 
+/// How often a call was put off.
+#[derive(Default)]
+pub(super) struct Patience(u32);
+
+impl Patience {
+    /// Waits as long as the server asks for.
+    ///
+    /// # Errors
+    /// The fault, if it is another one or came too often.
+    pub async fn wait(&mut self, fault: Fault) -> std::result::Result<(), Fault> {
+        self.0 += 1;
+        match fault.kind {
+            Kind::Throttled { retry_after } if self.0 < ATTEMPTS => {
+                tokio::time::sleep(retry_after.unwrap_or(Duration::from_secs(1))).await;
+                Ok(())
+            }
+            _ => Err(fault),
+        }
+    }
+}
+
 impl Client {
     /// Proves with a call that changes nothing that the API key may manage collections, which every plan needs for its
     /// stamps: found before Postgres is changed, and not behind its commit.
@@ -254,15 +275,13 @@ impl Client {
         &self,
         send: impl AsyncFn() -> std::result::Result<T, Fault>,
     ) -> std::result::Result<T, Fault> {
-        for _ in 1..ATTEMPTS {
+        let mut patience = Patience::default();
+        loop {
             match send().await {
-                Err(Fault { kind: Kind::Throttled { retry_after }, .. }) => {
-                    tokio::time::sleep(retry_after.unwrap_or(Duration::from_secs(1))).await;
-                }
-                result => return result,
+                Ok(answer) => return Ok(answer),
+                Err(fault) => patience.wait(fault).await?,
             }
         }
-        send().await
     }
 
     /// Servers from 1.18 on answer after a minute although the build goes on; they also tell what is queued.

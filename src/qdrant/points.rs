@@ -3,12 +3,19 @@
 use super::client::{Client, within};
 use super::convert;
 use super::fault::{Fault, Kind};
+use super::fill::BYTES;
+use super::perform::Patience;
+use super::wire::{self, Retrieved};
 use crate::collection::{Point, PointId, StrictModeConfig, UNNAMED, Vector};
 use crate::error::{Error, ExitCode, Result};
+use prost::Message as _;
+use prost::bytes::Bytes;
 use qdrant_client::qdrant as pb;
 use qdrant_client::qdrant::point_id::PointIdOptions;
 use std::collections::BTreeSet;
 use std::time::Duration;
+use tokio::sync::mpsc;
+use tokio::task::JoinSet;
 
 /// Until a page is refused as hanging.
 const READ: Duration = Duration::from_secs(60);
@@ -21,6 +28,9 @@ const WRITE: Duration = Duration::from_secs(600);
 
 /// Between two looks at a queue of updates.
 const POLL: Duration = Duration::from_millis(100);
+
+/// Points of the first page that is read ahead: nobody knows yet how large they are.
+const FIRST: u32 = 32;
 
 /// How often a write is sent that the server took and did not complete.
 const ATTEMPTS: u32 = 5;
@@ -84,51 +94,64 @@ impl Client {
         vectors: &Selection,
         payload: &Selection,
     ) -> Result<Page> {
-        let page = self.scroll_page(collection, from, limit, vectors, payload).await?;
+        let request = request(collection, from, limit, with_vectors(vectors), with_payload(payload));
+        let page = self
+            .patiently(async || Ok(self.points().scroll(within(READ, request.clone())).await?.into_inner()))
+            .await
+            .map_err(|fault| self.error(fault).at(format_args!("reading points of {collection}")))?;
         let points = page.result.into_iter().map(point).collect::<Option<_>>();
-        let unreadable = || {
-            Error::new(
-                ExitCode::StepFailed,
-                format!("collection {collection} has a point that this tandem cannot read"),
-            )
-            .remedy("use a newer tandem")
-        };
+        let unreadable = || unreadable(collection);
         Ok(Page {
             points: points.ok_or_else(unreadable)?,
             next: page.next_page_offset.map(|next| id(next).ok_or_else(unreadable)).transpose()?,
         })
     }
 
-    /// The same as the server sends it.
-    pub(super) async fn scroll_page(
-        &self,
-        collection: &str,
-        from: Option<&PointId>,
-        limit: u32,
-        vectors: &Selection,
-        payload: &Selection,
-    ) -> Result<pb::ScrollResponse> {
-        let request = pb::ScrollPoints {
-            collection_name: collection.to_owned(),
-            offset: from.map(pb_id),
-            limit: Some(limit),
-            with_vectors: Some(with_vectors(vectors)),
-            with_payload: Some(with_payload(payload)),
-            ..Default::default()
-        };
-        self.patiently(async || Ok(self.points().scroll(within(READ, request.clone())).await?.into_inner()))
-            .await
-            .map_err(|fault| self.error(fault).at(format_args!("reading points of {collection}")))
+    /// The points of a collection from an id on, whole and as the server sends them. Pages follow the bytes of their points,
+    /// and the next one is under way while one is being worked on.
+    pub(super) fn pages(&self, collection: &str, from: Option<PointId>, most: u32) -> Pages {
+        let (send, pages) = mpsc::channel(1);
+        let (client, name) = (self.clone(), collection.to_owned());
+        let mut reader = JoinSet::new();
+        reader.spawn(async move {
+            let (mut from, mut limit) = (from, FIRST.min(most));
+            loop {
+                let page = client.encoded_page(&name, from.as_ref(), limit).await;
+                if let Ok(page) = &page {
+                    limit = fit(page.bytes, limit, most);
+                    from.clone_from(&page.next);
+                }
+                let last = page.is_err() || from.is_none();
+                if send.send(page).await.is_err() || last {
+                    return;
+                }
+            }
+        });
+        Pages { pages, _reader: reader, collection: collection.to_owned(), done: false }
     }
 
-    /// Sends a batch of updates by point id, in order, and returns when all of them are applied and on disk. Sending
-    /// them again ends the same, so that one which the server only queued is sent again.
+    async fn encoded_page(&self, collection: &str, from: Option<&PointId>, limit: u32) -> Result<wire::Page> {
+        let all = Selection::All;
+        let request = request(collection, from, limit, with_vectors(&all), with_payload(&all));
+        let request = Bytes::from(request.encode_to_vec());
+        let mut patience = Patience::default();
+        loop {
+            match self.call_encoded("/qdrant.Points/Scroll", within(READ, request.clone())).await {
+                Ok(answer) => return wire::page(&answer).ok_or_else(|| unreadable(collection)),
+                Err(fault) => patience
+                    .wait(fault)
+                    .await
+                    .map_err(|fault| self.error(fault).at(format_args!("reading points of {collection}")))?,
+            }
+        }
+    }
+
+    /// Sends a batch of updates by point id, in order, and returns when all of them are applied and on disk.
     pub(super) async fn write(
         &self,
         collection: &str,
         operations: Vec<pb::PointsUpdateOperation>,
     ) -> Result<()> {
-        let at = |fault: Fault| self.error(fault).at(format_args!("writing points of {collection}"));
         let sent = operations.len();
         let request = pb::UpdateBatchPoints {
             collection_name: collection.to_owned(),
@@ -137,15 +160,40 @@ impl Client {
             ordering: None,
             timeout: None,
         };
+        self.until_completed(collection, async || {
+            let reply = self.points().update_batch(within(WRITE, request.clone())).await?.into_inner();
+            let completed = reply.result.iter().filter(|r| r.status() == pb::UpdateStatus::Completed);
+            Ok(completed.count() == sent)
+        })
+        .await
+    }
+
+    /// Writes points as they were read, and returns when all of them are applied and on disk.
+    pub(super) async fn write_as_read(&self, collection: &str, points: Vec<Retrieved>) -> Result<()> {
+        let request = wire::upsert(collection, &points);
+        // The page is not needed while the server works.
+        drop(points);
+        self.until_completed(collection, async || {
+            let reply = self.call_encoded("/qdrant.Points/Upsert", within(WRITE, request.clone())).await?;
+            let reply = pb::PointsOperationResponse::decode(reply)
+                .map_err(|e| Fault::new(Kind::NotQdrant, format!("the answer to a write: {e}")))?;
+            Ok(reply.result.is_some_and(|result| result.status() == pb::UpdateStatus::Completed))
+        })
+        .await
+    }
+
+    /// Sends an update until it is completed: sent again it ends the same, so that one which the server only queued is.
+    async fn until_completed(
+        &self,
+        collection: &str,
+        send: impl AsyncFn() -> std::result::Result<bool, Fault>,
+    ) -> Result<()> {
         for _ in 0..ATTEMPTS {
-            let reply = self
-                .patiently(async || {
-                    Ok(self.points().update_batch(within(WRITE, request.clone())).await?.into_inner())
-                })
+            let completed = self
+                .patiently(&send)
                 .await
-                .map_err(at)?;
-            let completed = reply.result.iter().filter(|r| r.status() == pb::UpdateStatus::Completed).count();
-            if completed == sent {
+                .map_err(|fault| self.error(fault).at(format_args!("writing points of {collection}")))?;
+            if completed {
                 return Ok(());
             }
             // Servers from 1.18 on answer after a minute although the update goes on.
@@ -162,6 +210,66 @@ impl Client {
 
     async fn queued(&self, collection: &str) -> Result<u64> {
         Ok(self.inspect(collection).await?.and_then(|observed| observed.queued_updates).unwrap_or_default())
+    }
+}
+
+/// The points of a collection in the order of their ids, read ahead.
+pub(super) struct Pages {
+    pages: mpsc::Receiver<Result<wire::Page>>,
+    /// It ends with this value.
+    _reader: JoinSet<()>,
+    collection: String,
+    done: bool,
+}
+
+impl Pages {
+    /// `None` behind the last.
+    pub async fn next(&mut self) -> Result<Option<wire::Page>> {
+        if self.done {
+            return Ok(None);
+        }
+        let page = self.pages.recv().await.unwrap_or_else(|| {
+            Err(Error::new(ExitCode::Bug, format!("the reader of {} ended early", self.collection)))
+        })?;
+        self.done = page.next.is_none();
+        Ok(Some(page))
+    }
+}
+
+/// How many points the next page has: half or twice as many as one of so many bytes.
+fn fit(bytes: usize, limit: u32, most: u32) -> u32 {
+    if bytes > BYTES {
+        (limit / 2).max(1)
+    } else if bytes < BYTES / 4 {
+        limit.saturating_mul(2).min(most)
+    } else {
+        limit
+    }
+}
+
+/// A point that has something that this protocol version does not know.
+pub(super) fn unreadable(collection: &str) -> Error {
+    Error::new(
+        ExitCode::StepFailed,
+        format!("collection {collection} has a point that this tandem cannot read"),
+    )
+    .remedy("use a newer tandem")
+}
+
+fn request(
+    collection: &str,
+    from: Option<&PointId>,
+    limit: u32,
+    vectors: pb::WithVectorsSelector,
+    payload: pb::WithPayloadSelector,
+) -> pb::ScrollPoints {
+    pb::ScrollPoints {
+        collection_name: collection.to_owned(),
+        offset: from.map(pb_id),
+        limit: Some(limit),
+        with_vectors: Some(vectors),
+        with_payload: Some(payload),
+        ..Default::default()
     }
 }
 

@@ -3,10 +3,11 @@
 use super::client::Client;
 use super::fault::Kind;
 use super::fence::{Fenced, unused_id};
-use super::fill::{BYTES, NOTE, PAGE};
+use super::fill::{NOTE, PAGE};
 use super::licence::licence;
-use super::points::{Selection, id, page_limit, pb_id, pb_point, point};
-use super::wide::{may_be_rounded, wide};
+use super::points::{Pages, Selection, page_limit, pb_id, pb_point, point, unreadable};
+use super::wide::wide;
+use super::wire::{PAYLOAD, Retrieved, VECTORS};
 use crate::collection::{
     Action, BACK, COPYING, KEPT, Observed, Point, PointId, Rebuild, Role, Schema, Stage, Stamp, Status, Step,
     StrictModeConfig, Switch, VERIFIED, compare, creation, in_place, storable,
@@ -15,7 +16,6 @@ use crate::error::{Error, ExitCode, Result};
 use crate::progress::{Meter, Unit, thousands};
 use futures_util::StreamExt as _;
 use futures_util::stream::FuturesUnordered;
-use prost::Message as _;
 use qdrant_client::qdrant as pb;
 use qdrant_client::qdrant::points_update_operation::{DeletePoints, Operation, PointStructList};
 use std::collections::VecDeque;
@@ -593,72 +593,77 @@ impl Client {
     async fn copy(
         &self,
         route: Route<'_>,
-        mut from: Option<PointId>,
+        from: Option<PointId>,
         meter: &Meter,
         note: &mut impl AsyncFnMut(Option<&PointId>) -> Result<()>,
     ) -> Result<()> {
         meter.begin("copy", Some(route.from), Unit::Points, 0, Some(route.total));
-        let write = |(points, wide): (Vec<pb::PointStruct>, _)| async move {
-            let count = points.len() as u64;
-            self.write(route.to, vec![upsert(points)]).await?;
-            self.write_wide(route.to, wide).await.map(|()| count)
-        };
+        let mut pages = self.pages(route.from, from.clone(), route.limit);
         let mut writes = FuturesUnordered::new();
-        let (mut noted, mut limit) = (Instant::now(), route.limit);
+        let mut frontier = Frontier { reached: from, ..Frontier::default() };
+        let (mut copied, began) = (0, Instant::now());
+        let mut noted = began;
         loop {
-            let page = {
-                let all = Selection::All;
-                let mut page = std::pin::pin!(self.scroll_page(route.from, from.as_ref(), limit, &all, &all));
-                loop {
-                    tokio::select! {
-                        page = &mut page => break page?,
-                        Some(written) = writes.next() => meter.add(written?),
-                    }
+            let page = tokio::select! {
+                biased;
+                Some(written) = writes.next() => {
+                    let (number, count) = written?;
+                    meter.add(count);
+                    copied += count;
+                    frontier.written(number);
+                    continue;
                 }
+                page = pages.next(), if writes.len() < WRITERS => page?,
             };
-            fit(&page, &mut limit, route.limit);
-            let begun = from;
-            from = page
-                .next_page_offset
-                .map(|next| id(next).ok_or_else(|| unreadable(route.from)))
-                .transpose()?;
-            let points = match route.verbatim && !rounds(&page.result) {
-                true => {
-                    let points = page.result.into_iter().map(written).collect::<Option<Vec<_>>>();
-                    (points.ok_or_else(|| unreadable(route.from))?, Vec::new())
-                }
-                false => {
-                    let made = (!route.verbatim).then_some(route.rebuild);
-                    let made = self.made(route.from, page.result, made).await?;
-                    let wide = made.iter().filter_map(wide_of).collect();
-                    (made.into_iter().map(pb_point).collect(), wide)
-                }
-            };
-            while writes.len() >= WRITERS
-                && let Some(written) = writes.next().await
-            {
-                meter.add(written?);
-            }
+            let Some(page) = page else { break };
+            let ready = self.ready(route, page.points).await?;
             // Before what it read is written: a process that was paused may have been succeeded.
             if noted.elapsed() >= NOTE {
-                while let Some(written) = writes.next().await {
-                    meter.add(written?);
-                }
-                note(begun.as_ref()).await?;
+                note(frontier.reached.as_ref()).await?;
                 noted = Instant::now();
             }
-            if !points.0.is_empty() {
-                writes.push(write(points));
-            }
-            if from.is_none() {
-                break;
-            }
+            let number = frontier.begin(page.next);
+            writes.push(async move { self.write_ready(route.to, ready).await.map(|count| (number, count)) });
         }
         while let Some(written) = writes.next().await {
-            meter.add(written?);
+            let (_, count) = written?;
+            meter.add(count);
+            copied += count;
         }
         meter.end();
+        took("copied", copied, route.from, began);
         Ok(())
+    }
+
+    /// A page as it is to be written.
+    async fn ready(&self, route: Route<'_>, read: Vec<Retrieved>) -> Result<Ready> {
+        if route.verbatim && !read.iter().any(Retrieved::may_be_rounded) {
+            return Ok(Ready::AsRead(read));
+        }
+        let made = (!route.verbatim).then_some(route.rebuild);
+        Ok(Ready::Made(self.made(route.from, read, made).await?))
+    }
+
+    /// Writes a page; how many points it had.
+    async fn write_ready(&self, to: &str, ready: Ready) -> Result<u64> {
+        match ready {
+            Ready::AsRead(read) => {
+                let count = read.len() as u64;
+                if count > 0 {
+                    self.write_as_read(to, read).await?;
+                }
+                Ok(count)
+            }
+            Ready::Made(made) => {
+                let count = made.len() as u64;
+                if count > 0 {
+                    let wide = made.iter().filter_map(wide_of).collect();
+                    self.write(to, vec![upsert(made.into_iter().map(pb_point).collect())]).await?;
+                    self.write_wide(to, wide).await?;
+                }
+                Ok(count)
+            }
+        }
     }
 
     /// Walks both collections in the order of ids. With `repair`, what differs is brought to what the source has.
@@ -673,7 +678,8 @@ impl Client {
         let mut wanted = Walk::new(self, route.from, route.limit);
         let mut actual = Walk::new(self, route.to, readable(&self.collection(route.to).await?));
         let made = (!route.verbatim).then_some(route.rebuild);
-        let (mut found, mut noted) = (Compared::default(), Instant::now());
+        let (mut found, began) = (Compared::default(), Instant::now());
+        let mut noted = began;
         let (mut put, mut delete) = (Vec::new(), Vec::new());
         loop {
             let (a, b) = tokio::join!(wanted.fill(made), actual.fill(None));
@@ -683,25 +689,25 @@ impl Client {
                 (None, None) => break,
                 (Some(_), None) => std::cmp::Ordering::Less,
                 (None, Some(_)) => std::cmp::Ordering::Greater,
-                (Some(wanted), Some(actual)) => wanted.id.cmp(&actual.id),
+                (Some(wanted), Some(actual)) => wanted.id().cmp(actual.id()),
             };
             match order {
                 std::cmp::Ordering::Less => {
                     found.missing += 1;
-                    put.extend(wanted.ahead.pop_front());
+                    put.extend(wanted.ahead.pop_front().map(Walked::alone));
                 }
                 std::cmp::Ordering::Greater => {
                     found.extra += 1;
-                    delete.extend(actual.ahead.pop_front().map(|point| point.id));
+                    delete.extend(actual.ahead.pop_front().map(|point| point.id().clone()));
                 }
                 std::cmp::Ordering::Equal => {
                     found.points += 1;
                     meter.add(1);
                     if let (Some(wanted), Some(actual)) = (wanted.ahead.pop_front(), actual.ahead.pop_front())
-                        && !equal(route, &wanted, actual)?
+                        && !equal(route, &wanted, &actual)?
                     {
                         found.different += 1;
-                        put.push(wanted);
+                        put.push(wanted.alone());
                     }
                 }
             }
@@ -722,49 +728,40 @@ impl Client {
         }
         self.mend(route, &mut put, &mut delete).await?;
         meter.end();
+        took("compared", found.points, route.to, began);
         Ok(found)
     }
 
     async fn mend(&self, route: Route<'_>, put: &mut Vec<Walked>, delete: &mut Vec<PointId>) -> Result<()> {
-        let (mut operations, mut wide) = (Vec::new(), Vec::new());
-        if !put.is_empty() {
-            let points = put.drain(..).map(|walked| match walked.point {
-                Side::Read(read) => written(read).ok_or_else(|| unreadable(route.from)),
-                Side::Made(point) => {
-                    wide.extend(wide_of(&point));
-                    Ok(pb_point(point))
-                }
-            });
-            operations.push(upsert(points.collect::<Result<_>>()?));
+        let (mut read, mut made) = (Vec::new(), Vec::new());
+        for walked in put.drain(..) {
+            match walked {
+                Walked::Read(point) => read.push(point),
+                Walked::Made(point) => made.push(point),
+            }
         }
-        if !delete.is_empty() {
-            let ids = delete.drain(..).map(|id| pb_id(&id)).collect();
-            operations.push(pb::PointsUpdateOperation {
-                operation: Some(Operation::DeletePoints(DeletePoints {
-                    points: Some(pb::PointsSelector {
-                        points_selector_one_of: Some(pb::points_selector::PointsSelectorOneOf::Points(
-                            pb::PointsIdsList { ids },
-                        )),
-                    }),
-                    shard_key_selector: None,
-                })),
-            });
-        }
-        if operations.is_empty() {
+        self.write_ready(route.to, Ready::AsRead(read)).await?;
+        self.write_ready(route.to, Ready::Made(made)).await?;
+        if delete.is_empty() {
             return Ok(());
         }
-        self.write(route.to, operations).await?;
-        self.write_wide(route.to, wide).await
+        let ids = delete.drain(..).map(|id| pb_id(&id)).collect();
+        let delete = pb::PointsUpdateOperation {
+            operation: Some(Operation::DeletePoints(DeletePoints {
+                points: Some(pb::PointsSelector {
+                    points_selector_one_of: Some(pb::points_selector::PointsSelectorOneOf::Points(
+                        pb::PointsIdsList { ids },
+                    )),
+                }),
+                shard_key_selector: None,
+            })),
+        };
+        self.write(route.to, vec![delete]).await
     }
 
     /// A page as plain data, with its numbers exact, and as the shadow is to have it.
-    async fn made(
-        &self,
-        from: &str,
-        page: Vec<pb::RetrievedPoint>,
-        made: Option<&Rebuild>,
-    ) -> Result<Vec<Point>> {
-        let read = page.into_iter().map(point).collect::<Option<Vec<_>>>();
+    async fn made(&self, from: &str, page: Vec<Retrieved>, made: Option<&Rebuild>) -> Result<Vec<Point>> {
+        let read = page.iter().map(|read| point(read.decode(&[])?)).collect::<Option<Vec<_>>>();
         let mut read = read.ok_or_else(|| unreadable(from))?;
         self.restore_wide(from, &mut read).await?;
         match made {
@@ -772,11 +769,6 @@ impl Client {
             None => Ok(read),
         }
     }
-}
-
-/// Does a page hold numbers that gRPC may have rounded?
-fn rounds(page: &[pb::RetrievedPoint]) -> bool {
-    page.iter().any(|point| point.payload.values().any(may_be_rounded))
 }
 
 /// What of a point has to be written besides.
@@ -807,22 +799,9 @@ fn readable(observed: &Observed) -> u32 {
     page_limit(observed.schema.strict_mode_config.as_ref(), PAGE).max(1)
 }
 
-/// Halves or doubles the next page by the bytes of this one.
-fn fit(page: &pb::ScrollResponse, limit: &mut u32, most: u32) {
-    let bytes = page.encoded_len();
-    if bytes > BYTES {
-        *limit = (*limit / 2).max(1);
-    } else if bytes < BYTES / 4 {
-        *limit = limit.saturating_mul(2).min(most);
-    }
-}
-
-fn unreadable(collection: &str) -> Error {
-    Error::new(
-        ExitCode::StepFailed,
-        format!("collection {collection} has a point that this tandem cannot read"),
-    )
-    .remedy("use a newer tandem")
+/// `copied 100,000 points of memory in 7.31 s`.
+fn took(done: &str, points: u64, of: &str, began: Instant) {
+    tracing::info!("{done} {} points of {of} in {:.2} s", thousands(points), began.elapsed().as_secs_f64());
 }
 
 fn upsert(points: Vec<pb::PointStruct>) -> pb::PointsUpdateOperation {
@@ -831,85 +810,135 @@ fn upsert(points: Vec<pb::PointStruct>) -> pb::PointsUpdateOperation {
     }
 }
 
-/// A point on its way from one collection to another.
-struct Walked {
-    id: PointId,
-    point: Side,
+/// A page on its way.
+enum Ready {
+    /// As the server sent it.
+    AsRead(Vec<Retrieved>),
+    /// As the shadow is to have it, or with numbers that gRPC rounds.
+    Made(Vec<Point>),
 }
 
-enum Side {
+/// Pages that are being written, in the order that they were read.
+#[derive(Default)]
+struct Frontier {
+    /// The number of the first page that is not written.
+    first: u64,
+    /// From that one on: is it written, and where does the page behind it begin?
+    pages: VecDeque<(bool, Option<PointId>)>,
+    /// All points before this one are written.
+    reached: Option<PointId>,
+}
+
+impl Frontier {
+    /// The number of a page that ends where `next` begins.
+    fn begin(&mut self, next: Option<PointId>) -> u64 {
+        self.pages.push_back((false, next));
+        self.first + self.pages.len() as u64 - 1
+    }
+
+    fn written(&mut self, number: u64) {
+        let at = number - self.first;
+        if let Some(page) = self.pages.get_mut(at as usize) {
+            page.0 = true;
+        }
+        while let Some((true, _)) = self.pages.front() {
+            self.reached = self.pages.pop_front().and_then(|page| page.1);
+            self.first += 1;
+        }
+    }
+}
+
+/// A point on its way from one collection to another.
+enum Walked {
     /// As the server sent it.
-    Read(pb::RetrievedPoint),
+    Read(Retrieved),
     /// As the shadow is to have it, or with numbers that gRPC rounds.
     Made(Point),
 }
 
-/// The points of a collection in the order of their ids, a page ahead.
+impl Walked {
+    fn id(&self) -> &PointId {
+        match self {
+            Self::Read(read) => &read.id,
+            Self::Made(point) => &point.id,
+        }
+    }
+
+    /// Without the page that it was read with: points that differ are few and far between.
+    fn alone(self) -> Self {
+        match self {
+            Self::Read(read) => Self::Read(read.alone()),
+            made => made,
+        }
+    }
+}
+
+/// The points of a collection in the order of their ids.
 struct Walk<'a> {
     client: &'a Client,
     collection: &'a str,
-    most: u32,
-    limit: u32,
-    next: Option<PointId>,
-    done: bool,
+    pages: Pages,
     ahead: VecDeque<Walked>,
 }
 
 impl<'a> Walk<'a> {
     fn new(client: &'a Client, collection: &'a str, limit: u32) -> Self {
-        Self { client, collection, most: limit, limit, next: None, done: false, ahead: VecDeque::new() }
+        Self { client, collection, pages: client.pages(collection, None, limit), ahead: VecDeque::new() }
     }
 
     async fn fill(&mut self, made: Option<&Rebuild>) -> Result<()> {
-        if !self.ahead.is_empty() || self.done {
-            return Ok(());
-        }
-        let all = Selection::All;
-        let page =
-            self.client.scroll_page(self.collection, self.next.as_ref(), self.limit, &all, &all).await?;
-        fit(&page, &mut self.limit, self.most);
-        self.next = page
-            .next_page_offset
-            .map(|next| id(next).ok_or_else(|| unreadable(self.collection)))
-            .transpose()?;
-        self.done = self.next.is_none();
-        if made.is_some() || rounds(&page.result) {
-            let made = self.client.made(self.collection, page.result, made).await?;
-            self.ahead.extend(
-                made.into_iter().map(|point| Walked { id: point.id.clone(), point: Side::Made(point) }),
-            );
-            return Ok(());
-        }
-        for read in page.result {
-            let at = read.id.clone().and_then(id).ok_or_else(|| unreadable(self.collection))?;
-            self.ahead.push_back(Walked { id: at, point: Side::Read(read) });
+        if self.ahead.is_empty()
+            && let Some(page) = self.pages.next().await?
+        {
+            if made.is_some() || page.points.iter().any(Retrieved::may_be_rounded) {
+                let made = self.client.made(self.collection, page.points, made).await?;
+                self.ahead.extend(made.into_iter().map(Walked::Made));
+            } else {
+                self.ahead.extend(page.points.into_iter().map(Walked::Read));
+            }
         }
         Ok(())
     }
 }
 
-fn equal(route: Route<'_>, wanted: &Walked, actual: Walked) -> Result<bool> {
-    let read = |read| point(read).ok_or_else(|| unreadable(route.to));
-    match (&wanted.point, actual.point) {
-        // What both servers' answers spell alike is equal.
-        (Side::Read(wanted), Side::Read(actual))
-            if wanted.payload == actual.payload && wanted.vectors == actual.vectors =>
-        {
-            Ok(true)
+/// What both servers' answers spell alike is equal; what they do not is decoded.
+fn equal(route: Route<'_>, wanted: &Walked, actual: &Walked) -> Result<bool> {
+    let decode = |read: &Retrieved, without: &[_]| {
+        read.decode(without).and_then(point).ok_or_else(|| unreadable(route.to))
+    };
+    let equal = |wanted: &Point, actual: &Point| route.rebuild.equal(wanted, actual);
+    match (wanted, actual) {
+        (Walked::Made(wanted), Walked::Made(actual)) => Ok(equal(wanted, actual)),
+        (Walked::Made(wanted), Walked::Read(actual)) => Ok(equal(wanted, &decode(actual, &[])?)),
+        (Walked::Read(wanted), Walked::Made(actual)) => Ok(equal(&decode(wanted, &[])?, actual)),
+        (Walked::Read(wanted), Walked::Read(actual)) => {
+            let alike: &[_] = match (wanted.has_payload_of(actual), wanted.has_vectors_of(actual)) {
+                (true, true) => return Ok(true),
+                (true, false) => &[PAYLOAD],
+                (false, true) => &[VECTORS],
+                (false, false) => &[],
+            };
+            Ok(equal(&decode(wanted, alike)?, &decode(actual, alike)?))
         }
-        (Side::Read(wanted), Side::Read(actual)) => {
-            Ok(route.rebuild.equal(&read(wanted.clone())?, &read(actual)?))
-        }
-        (Side::Read(wanted), Side::Made(actual)) => Ok(route.rebuild.equal(&read(wanted.clone())?, &actual)),
-        (Side::Made(wanted), Side::Read(actual)) => Ok(route.rebuild.equal(wanted, &read(actual)?)),
-        (Side::Made(wanted), Side::Made(actual)) => Ok(route.rebuild.equal(wanted, &actual)),
     }
 }
 
-/// What was read as what is written, its payload not even looked at; `None` if a vector has a kind that this protocol
-/// version does not know.
-fn written(read: pb::RetrievedPoint) -> Option<pb::PointStruct> {
-    let payload = read.payload;
-    let bare = pb::RetrievedPoint { payload: Default::default(), ..read };
-    Some(pb::PointStruct { payload, ..pb_point(point(bare)?) })
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_interrupted_copy_goes_on_from_a_point_before_which_everything_is_written() {
+        let mut frontier = Frontier::default();
+        let at = |point| Some(PointId::Number(point));
+        let pages = [at(10), at(20), at(30), None].map(|next| frontier.begin(next));
+        assert_eq!(frontier.reached, None);
+        for (written, reached) in [(1, None), (0, at(20)), (3, at(20)), (2, None)] {
+            frontier.written(pages[written]);
+            assert_eq!(frontier.reached, reached, "behind page {written}");
+        }
+        let more = frontier.begin(at(50));
+        frontier.written(more);
+        assert_eq!(frontier.reached, at(50));
+    }
 }
