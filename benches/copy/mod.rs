@@ -431,13 +431,13 @@ fn tandem(server: i32, command: &mut Command) -> Told {
     let pid = i32::try_from(child.id()).unwrap();
     let log = BufReader::new(child.stderr.take().unwrap());
     let reader = std::thread::spawn(move || {
-        let line = |text| Line {
-            text,
-            wall: start.elapsed(),
-            cpu: cpu_of(pid).unwrap_or_default(),
-            server_cpu: cpu_of(server).unwrap(),
-        };
-        let lines = log.lines().map(|text| line(text.unwrap()));
+        // The last lines may be read when the process is gone.
+        let mut cpu = Duration::ZERO;
+        let lines = log.lines().map(|text| {
+            cpu = cpu_of(pid).unwrap_or(cpu);
+            let server_cpu = cpu_of(server).unwrap();
+            Line { text: text.unwrap(), wall: start.elapsed(), cpu, server_cpu }
+        });
         // Those that tell how far a phase has come end none.
         lines.filter(|line| !line.text.contains(" a second")).collect::<Vec<_>>()
     });
