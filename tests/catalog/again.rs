@@ -60,6 +60,7 @@ create policy peers on seeded using (b in (select id from parent where code is n
 alter table seeded enable row level security;
 create view joined as select code, id, b from parent join seeded using (code);
 create table other (id integer default nextval('parent_id_seq'));
+create table pointing (to_parent integer references parent (id));
 create schema elsewhere;
 create table elsewhere.far (id integer primary key);
 create table near (far integer references elsewhere.far (id));
