@@ -46,6 +46,9 @@ const POINTS: usize = 64 << 20;
 /// Bytes read from a file at a time.
 const CHUNK: usize = 256 << 10;
 
+/// Bytes that a connection reads at once, so that a long snapshot takes no more memory than a short one.
+const BUFFER: usize = 64 << 10;
+
 /// Parts under way between two connections.
 const AHEAD: usize = 4;
 
@@ -329,7 +332,9 @@ async fn handshake<S>(stream: S) -> std::result::Result<Sender, Fault>
 where
     S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
 {
-    let (sender, connection) = hyper::client::conn::http1::handshake(TokioIo::new(stream))
+    let (sender, connection) = hyper::client::conn::http1::Builder::new()
+        .max_buf_size(BUFFER)
+        .handshake(TokioIo::new(stream))
         .await
         .map_err(|e| Fault::of_connection(&e))?;
     // Its errors come back from the call.
