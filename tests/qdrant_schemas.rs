@@ -267,7 +267,7 @@ fn two_schemas() -> impl Strategy<Value = (Schema, Schema)> {
             multivector_config,
             ..VectorParams::default()
         });
-    let named = btree_map(prop_oneof!["v[0-2]", "ü.[a-z]"], fixed.clone(), 0..3);
+    let named = btree_map(prop_oneof!["v[0-2]", "ü[^\\x00][a-z]"], fixed.clone(), 0..3);
     let dense = prop_oneof![
         3 => named,
         1 => fixed.prop_map(|params| [(UNNAMED.to_string(), params)].into()),

@@ -5,6 +5,9 @@ use crate::timeline::{CollectionDeclaration, Fill, FillSource, FillWhat};
 use serde_json::Value;
 use std::collections::BTreeSet;
 
+/// Bytes of a vector's name, as servers from 1.18 on check it; those before fail half-way where a file system's own limit is.
+const LONGEST_NAME: usize = 200;
+
 /// One thing that no collection can be, and what to write instead.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Contradiction {
@@ -17,6 +20,14 @@ pub fn contradictions(declaration: &CollectionDeclaration) -> Vec<Contradiction>
     let schema = &declaration.schema;
     let mut found = Vec::new();
     let mut add = |message: String, remedy| found.push(Contradiction { message, remedy });
+    for name in schema.vectors.keys().chain(schema.sparse_vectors.keys()) {
+        if name.contains('\0') || name.len() > LONGEST_NAME {
+            add(
+                format!("{name:?} is no name for a vector"),
+                "use at most 200 bytes, and none of them zero: servers make file names of it",
+            );
+        }
+    }
     for (name, params) in &schema.vectors {
         if params.size == Some(0) {
             add(format!("the vector `{name}` has size 0"), "declare the number of dimensions");
@@ -254,6 +265,8 @@ mod tests {
             ("vectors = { a = { size = 0 } }", "size 0"),
             ("vectors = { a = { size = 1 } }\nsparse_vectors = { a = {} }", "dense and sparse"),
             ("vectors = { '' = { size = 1 }, a = { size = 1 } }", "without a name"),
+            (r#"vectors = { "a\u0000b" = { size = 1 } }"#, r#""a\0b" is no name"#),
+            (&format!("sparse_vectors = {{ {} = {{}} }}", "a".repeat(201)), "is no name for a vector"),
             ("payload_indexes = { n = { type = 'integer', lookup = false, range = false } }", "neither"),
             (
                 "strict_mode_config = { max_payload_index_count = 0 }\npayload_indexes = { n = 'geo' }",
@@ -267,6 +280,7 @@ mod tests {
             let found = messages(toml, &[]);
             assert!(found.len() == 1 && found[0].contains(words), "{toml}: {found:?}");
         }
+        assert_eq!(messages(&format!("vectors = {{ {} = {{ size = 1 }} }}", "a".repeat(200)), &[]), [""; 0]);
         let incomplete = "vectors = { a = { size = 1 }, b = { size = 1, distance = 'Dot' } }";
         assert_eq!(messages(incomplete, &[]), [""; 0]);
         let found = messages(incomplete, &["m"]);
