@@ -9,7 +9,9 @@ use std::process::{Command, Stdio};
 use std::sync::OnceLock;
 
 pub const POSTGRES: &str = "postgres:16-alpine";
+/// The version that the compose files name, and the one after it, which `QDRANT_VERSION` asks for.
 pub const QDRANT: &str = "qdrant/qdrant:v1.16.3";
+pub const NEXT_QDRANT: (&str, &str) = ("v1.17.0", "qdrant/qdrant:v1.17.0");
 /// The quickstart's bot behind tandem.
 pub const BOT: &str = "tandem-quickstart:test";
 /// A Debian with the documented two lines.
@@ -87,7 +89,7 @@ fn debian() {
     std::fs::remove_dir_all(directory).unwrap();
 }
 
-/// Both servers. An image of the name that is not of this making is the official one, and better.
+/// The servers. An image of the name that is not of this making is the official one, and better.
 fn servers() {
     let ours = |name: &str| {
         !exists("image", name) || docker(&["inspect", "--format", "{{.Config.Labels}}", name]).contains(LABEL)
@@ -98,9 +100,11 @@ fn servers() {
         let context = [(native.as_path(), "native"), (entrypoint.as_path(), "docker-entrypoint.sh")];
         build(POSTGRES, &here("postgres/Dockerfile"), &context, &[]);
     }
-    if ours(QDRANT) {
-        let program = QdrantVersion::V1_16_3.program().expect("Qdrant's program");
-        build(QDRANT, &here("qdrant/Dockerfile"), &[(&program, "qdrant")], &[]);
+    for (name, version) in [(QDRANT, QdrantVersion::V1_16_3), (NEXT_QDRANT.1, QdrantVersion::V1_17_0)] {
+        if ours(name) {
+            let program = version.program().expect("Qdrant's program");
+            build(name, &here("qdrant/Dockerfile"), &[(&program, "qdrant")], &[]);
+        }
     }
 }
 

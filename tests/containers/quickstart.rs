@@ -2,6 +2,7 @@
 
 use crate::compose::{Project, V1, v2};
 use crate::docker::{address, docker, get, inspect, logs, ok, says, until};
+use crate::images::NEXT_QDRANT;
 use crate::installation::{self, Pair};
 use local_servers::{Postgres, Qdrant};
 use std::time::Instant;
@@ -114,8 +115,8 @@ fn compose_v2_does_the_same() {
 
 #[test]
 #[ignore = "needs a Docker Engine: tests/containers/engine"]
-fn volumes_of_a_v1_0_6_installation() {
-    let project = Project::quickstart(V1);
+fn volumes_of_a_v1_0_6_installation_and_then_a_newer_qdrant() {
+    let mut project = Project::quickstart(V1);
     project.compose(&["up", "--detach", "postgres", "qdrant"]);
     let postgres = || postgres();
     let qdrant = || Qdrant::at(&format!("http://{}:6334", address("whisperengine-qdrant")), None).unwrap();
@@ -135,9 +136,34 @@ fn volumes_of_a_v1_0_6_installation() {
     both_lines(1);
     says(BOT, "Postgres is legacy");
     never_restarted();
-    let now = runtime.block_on(installation::tables(&postgres(), PAIR.database)).unwrap();
-    assert_eq!(installation::lost(&tables, &now), [""; 0]);
-    assert_eq!(installation::points(&qdrant(), PAIR.collection).unwrap(), points);
+    let unharmed = || {
+        let now = runtime.block_on(installation::tables(&postgres(), PAIR.database)).unwrap();
+        assert_eq!(installation::lost(&tables, &now), [""; 0]);
+        assert_eq!(installation::points(&qdrant(), PAIR.collection).unwrap(), points);
+    };
+    unharmed();
+
+    let (version, image) = NEXT_QDRANT;
+    project.environment.push(("QDRANT_VERSION", version.into()));
+    project.compose(&["up", "--detach", "--force-recreate"]);
+    assert_eq!(inspect("whisperengine-qdrant", "{{.Config.Image}}"), image);
+    healthy();
+    both_lines(1);
+    never_restarted();
+    unharmed();
+}
+
+#[test]
+#[ignore = "needs a Docker Engine: tests/containers/engine"]
+fn fresh_volumes_on_the_next_qdrant() {
+    let mut project = Project::quickstart(V1);
+    let (version, image) = NEXT_QDRANT;
+    project.environment.push(("QDRANT_VERSION", version.into()));
+    project.compose(&["up", "--detach"]);
+    assert_eq!(inspect("whisperengine-qdrant", "{{.Config.Image}}"), image);
+    healthy();
+    both_lines(1);
+    never_restarted();
 }
 
 #[test]
