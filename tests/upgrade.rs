@@ -65,6 +65,40 @@ fn a_database_without_a_ledger_that_proves_more_than_the_target_is_refused() {
     assert!(text.contains("stamped") && text.matches("objects compared").count() == 1, "{text}");
 }
 
+/// What watches each version is prepared once for a session.
+#[test]
+fn versions_that_send_prepared_statements_away_are_watched_as_all_others() {
+    let away = "create table later (id int);\ndeallocate all;\n";
+    let hidden = "create table last (id int);\ndelete from person where nick = 'Ada';\n";
+    let leaves = "do $$ begin execute 'set search_path = pg_catalog'; end $$;\n";
+    let cases = [
+        (hidden.to_owned(), "the archive does not keep: public.person (0 updated, 1 deleted)"),
+        (
+            format!("{hidden}deallocate all;\n"),
+            "the archive does not keep: public.person (0 updated, 1 deleted)",
+        ),
+        (leaves.to_owned(), "search_path changed for later steps"),
+        (format!("{leaves}deallocate all;\n"), "search_path changed for later steps"),
+    ];
+    for (last, says) in cases {
+        let mut world = World::empty();
+        world.set("QDRANT_URL", "none");
+        world.version("0001_person", "create table person (nick text);\n", "");
+        world.version("0002_note", "create table note (id int);\n", "");
+        world.version("0003_later", away, "");
+        world.version("0004_word", "create table word (id int);\n", "");
+        world.version("0005_last", "create table last (id int);\n", "");
+        world.record();
+        world.output(["upgrade", "1"]).expect(0);
+        world.db.execute("insert into person values ('Ada')");
+        world.migrations.write("0005_last.up.sql", &last);
+        world.pretend_recorded();
+        world.output(["upgrade"]).expect(1).says(&["0005_last.up.sql", says]);
+        assert_eq!(numbers(&world), [1, 2, 3, 4], "{last}");
+        assert_eq!(world.query("select count(*)::text from person"), "1", "{last}");
+    }
+}
+
 /// Two instances at once: the one with the older target publishes while the other goes on.
 #[test]
 fn a_database_that_went_beyond_the_target_meanwhile_is_not_reported_as_there() {

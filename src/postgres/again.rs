@@ -229,7 +229,7 @@ async fn prints(session: &mut Session, schemas: &[String], exclude: &Exclude<'_>
     let rows = session
         .run(
             "looking for prepared statements",
-            "select count(*)::text from pg_catalog.pg_prepared_statements where name ~ '^tandem_'",
+            "select count(*)::text from pg_catalog.pg_prepared_statements where name ~ '^tandem_' and name !~ '^tandem_check_'",
         )
         .await?;
     let prepared: String = cell(&rows, 0, 0)?;
@@ -237,6 +237,7 @@ async fn prints(session: &mut Session, schemas: &[String], exclude: &Exclude<'_>
     if prepared != (sections().count() + 1).to_string() {
         // A version may have sent them away, all or some.
         sql.push_str("DEALLOCATE ALL;\n");
+        session.forget_prepared();
         for (name, statement) in sections() {
             let parameter = if statement.contains("{only}") { "(oid[])" } else { "" };
             let statement = filled(&statement.replace("{only}", "AND c.oid = ANY ($1)"), schemas, exclude);

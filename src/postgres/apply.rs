@@ -219,6 +219,29 @@ async fn in_transaction(
     unforced: &Unforced,
 ) -> std::result::Result<Option<Proven>, Stop> {
     let version = step.version;
+    let watch = guard::watch(context.settings, version, step.effects);
+    let up = version.up.as_ref().map_or("", |file| &file.text);
+    let data = version.data.as_deref().unwrap_or("");
+    let assertion = contract_assertion(&context.settings.schemas, Some(&context.held.absence()));
+    let (watch, watched, assertion) = match sends_prepared_away(up) || sends_prepared_away(data) {
+        false => {
+            let (before, after) = match &watch {
+                None => Default::default(),
+                Some(watch) => {
+                    (session.prepared(&watch.before).await?, session.prepared(&watch.after).await?)
+                }
+            };
+            (before, after, session.prepared(&assertion).await?)
+        }
+        true => {
+            session.forget_prepared();
+            let (before, after) = watch
+                .as_ref()
+                .map(|watch| (watch.before.unprepared(), watch.after.unprepared()))
+                .unwrap_or_default();
+            (before, after, assertion.unprepared())
+        }
+    };
     let Unforced { lift, restore } = unforced;
     let mut begin = format!("begin; {}", set_search_path(&context.settings.schemas));
     if !step.opening.is_empty() {
@@ -229,14 +252,10 @@ async fn in_transaction(
     }
     begin.push_str(lift);
     begin.push_str(&step.archive);
-    let (watch, watched) = guard::watch(context.settings, version, step.effects);
     begin.push_str(&watch);
-    let up = version.up.as_ref().map_or("", |file| &file.text);
-    let data = version.data.as_deref().unwrap_or("");
-    let assertion = contract_assertion(&context.settings.schemas, Some(&context.held.absence()));
     // A line break ends a comment on the last line of the file.
     let put_back = &step.put_back;
-    let body = format!("{begin}{up}\n;{data}\n;{watched}{put_back}{restore}{assertion};");
+    let body = format!("{begin}{up}\n;{data}\n;{watched}{put_back}{restore}{assertion}");
     let result = match step.expected {
         None if version.proof.is_none() => {
             let entry = record(context, step, None, None, DURATION);
@@ -267,6 +286,12 @@ async fn in_transaction(
     };
     commit(session, context, step, found.as_ref(), DURATION).await?;
     Ok(found)
+}
+
+/// Might this SQL end prepared statements (`DEALLOCATE ALL`)? Then what follows it relies on none.
+fn sends_prepared_away(sql: &str) -> bool {
+    let sql = sql.to_ascii_lowercase();
+    sql.contains("deallocate") || sql.contains("discard")
 }
 
 /// Statements outside a transaction, each an end state that the catalog can show: a repetition after a crash finds what
@@ -491,10 +516,10 @@ pub async fn run_statements(session: &mut Session, settings: &Settings, version:
     }
     let begin = format!("begin; {}", set_search_path(&settings.schemas));
     let body = format!(
-        "{begin}{}\n;{}\n;{};commit",
+        "{begin}{}\n;{}\n;{}commit",
         up.map_or("", |file| &file.text),
         version.data.as_deref().unwrap_or(""),
-        contract_assertion(&settings.schemas, None)
+        contract_assertion(&settings.schemas, None).unprepared()
     );
     match session.batch(body).await {
         Ok(_) => Ok(()),

@@ -3,18 +3,24 @@
 //! Rows are watched through the server's own counters of this transaction. They are not yet reported ones, so they may hold
 //! those of transactions right before: the difference from the beginning of the version counts.
 
-use super::session::{identifier, literal};
+use super::session::{Check, UNDECLARED, identifier, literal, raise};
 use crate::catalog::{Catalog, Detail, Effects, Kind, ObjectId, side_by_side};
 use crate::timeline::{Settings, Version};
 use std::collections::BTreeSet;
 
+/// What watches the rows of one version.
+pub struct Watch {
+    pub before: Check,
+    pub after: Check,
+}
+
 /// The statements before and after those of a version that make the transaction fail if it updates or deletes rows without
-/// an `[[archive]]`. Both are empty for the first version, which meets no rows.
+/// an `[[archive]]`. There are none for the first version, which meets no rows.
 ///
 /// Not undeclared are: rows of tables that the version makes, those that the archive keeps anyway because the table or one of its
 /// columns is dropped or converted, and updates of a table that gets a column, which has to be filled.
-pub fn watch(settings: &Settings, version: &Version, effects: Option<&Effects>) -> (String, String) {
-    let Some(effects) = effects else { return Default::default() };
+pub fn watch(settings: &Settings, version: &Version, effects: Option<&Effects>) -> Option<Watch> {
+    let effects = effects?;
     let table = |id: &ObjectId| format!("{}.{}", identifier(&id.schema), identifier(&id.relation));
     let mut kept: BTreeSet<String> = version.archives.iter().map(|archive| archive.table.clone()).collect();
     let parts = effects.removed.iter().filter(|id| matches!(id.kind, Kind::Table | Kind::Column));
@@ -32,12 +38,11 @@ pub fn watch(settings: &Settings, version: &Version, effects: Option<&Effects>) 
         )
     };
     let schemas = settings.schemas.iter().map(|schema| literal(schema)).collect::<Vec<_>>().join(", ");
-    let oids = |names: &BTreeSet<String>| match names.len() {
-        0 => "null".to_owned(),
-        _ => format!(
-            "(select pg_catalog.json_agg(c.oid::bigint) from pg_catalog.unnest({}) as name join pg_catalog.pg_class c on c.oid = pg_catalog.to_regclass(name))",
-            array(names)
-        ),
+    let oids = |parameter: &str| {
+        format!(
+            "(select pg_catalog.json_agg(c.oid::bigint) from pg_catalog.unnest({parameter}) as name \
+             join pg_catalog.pg_class c on c.oid = pg_catalog.to_regclass(name))"
+        )
     };
     // Not pg_stat_xact_user_tables: the view joins each table with its indexes, and a version pays for all tables.
     let tables = format!(
@@ -53,9 +58,9 @@ pub fn watch(settings: &Settings, version: &Version, effects: Option<&Effects>) 
         "select pg_catalog.set_config('tandem.watched', (select pg_catalog.json_build_object(\
            'kept', {}, 'filled', {}, 'there', pg_catalog.json_agg(c.oid::bigint), \
            'counted', pg_catalog.json_object_agg(c.oid, pg_catalog.json_build_array({updated}, {deleted})) filter (where {changed})) \
-         from {tables})::text, true);",
-        oids(&kept),
-        oids(&filled),
+         from {tables})::text, true)",
+        oids("$1"),
+        oids("$2"),
     );
     let set = |key: &str| {
         format!(
@@ -64,26 +69,34 @@ pub fn watch(settings: &Settings, version: &Version, effects: Option<&Effects>) 
         )
     };
     // A table that was not there before is the version's own. Rows of a partition belong to the partitioned table.
-    let after = format!(
-        "do $tandem$ declare watched json; undeclared text; begin \
-         if exists (select from {tables} and {changed}) then \
-         watched := pg_catalog.current_setting('tandem.watched')::json; \
-         select pg_catalog.string_agg(pg_catalog.format('%s (%s updated, %s deleted)', t.name, t.updated, t.deleted), ', ' order by t.name) into undeclared \
+    let undeclared = format!(
+        "select pg_catalog.string_agg(pg_catalog.format('%s (%s updated, %s deleted)', t.name, t.updated, t.deleted), ', ' order by t.name) as undeclared \
          from (select c.relnamespace::regnamespace || '.' || c.relname as name, \
                  {updated} - coalesce((watched -> 'counted' -> c.oid::text ->> 0)::bigint, 0) as updated, \
                  {deleted} - coalesce((watched -> 'counted' -> c.oid::text ->> 1)::bigint, 0) as deleted, \
                  array(select c.oid::bigint union select a::oid::bigint from pg_catalog.pg_partition_ancestors(c.oid) a) as relations \
                from {tables} and {changed} and c.oid::bigint = any ({})) t \
          where (t.updated > 0 or t.deleted > 0) and not t.relations && {} \
-           and not (t.deleted = 0 and t.relations && {}); \
-         if undeclared is not null then raise exception using errcode = 'TD002', \
-           message = 'rows were updated or deleted that the archive does not keep: ' || undeclared, \
-           hint = 'declare them in the version''s TOML: [[archive]] with table and where'; end if; end if; end $tandem$;",
+           and not (t.deleted = 0 and t.relations && {})",
         set("there"),
         set("kept"),
         set("filled"),
     );
-    (before, after)
+    let message = "'rows were updated or deleted that the archive does not keep: ' || undeclared";
+    let after = format!(
+        "select case when exists (select from {tables} and {changed}) then \
+         (select {} from (select pg_catalog.current_setting('tandem.watched')::json as watched) w \
+          cross join lateral ({undeclared}) u where undeclared is not null) end",
+        raise(UNDECLARED, message)
+    );
+    Some(Watch {
+        before: Check {
+            types: "(pg_catalog.text[], pg_catalog.text[])",
+            text: before,
+            values: format!("({}, {})", array(&kept), array(&filled)),
+        },
+        after: Check { types: "", text: after, values: String::new() },
+    })
 }
 
 /// What was there before, is not dropped by the versions that ran, and is gone.

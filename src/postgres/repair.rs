@@ -135,13 +135,15 @@ async fn run(
     effects: Option<&Effects>,
 ) -> std::result::Result<(), Stop> {
     let kept = archive::statements(context.store, version, Direction::Up, there, effects);
-    let (watch, watched) = guard::watch(context.settings, version, effects);
+    let (watch, watched) = guard::watch(context.settings, version, effects)
+        .map(|watch| (watch.before.unprepared(), watch.after.unprepared()))
+        .unwrap_or_default();
     let begin = format!("{}{kept}{watch}", set_search_path(&context.settings.schemas));
     let body = format!(
-        "{begin}{}\n;{}\n;{watched}set constraints all immediate;{};",
+        "{begin}{}\n;{}\n;{watched}set constraints all immediate;{}",
         version.up.as_ref().map_or("", |up| &up.text),
         version.data.as_deref().unwrap_or(""),
-        contract_assertion(&context.settings.schemas, Some(&context.held.absence())),
+        contract_assertion(&context.settings.schemas, Some(&context.held.absence())).unprepared(),
     );
     match session.batch(body).await {
         Ok(_) => Ok(()),
@@ -194,8 +196,8 @@ async fn seed(
     let Some(data) = &version.data else { return Ok(()) };
     let begin = set_search_path(&context.settings.schemas);
     let body = format!(
-        "{begin}{data}\n;set constraints all immediate;{};",
-        contract_assertion(&context.settings.schemas, Some(&context.held.absence()))
+        "{begin}{data}\n;set constraints all immediate;{}",
+        contract_assertion(&context.settings.schemas, Some(&context.held.absence())).unprepared()
     );
     match session.batch(body).await {
         Ok(_) => Ok(()),

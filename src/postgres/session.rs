@@ -8,6 +8,7 @@ use futures_util::TryStreamExt as _;
 use sqlx::postgres::{PgConnection, PgDatabaseError, PgErrorPosition, PgRow};
 use sqlx::{AssertSqlSafe, Either, Row as _};
 use std::cell::Cell;
+use std::collections::HashMap;
 use std::rc::Rc;
 
 /// What every working session relies on. `transaction_timeout` exists from Postgres 17 on; unknown names are left out.
@@ -65,6 +66,9 @@ impl Failure {
         let Ok(e) = database.try_downcast::<PgDatabaseError>() else {
             return unanswered("the driver gave an error of another database".into());
         };
+        if let Some(raised) = Self::raised(&e, completed) {
+            return raised;
+        }
         let code = e.code();
         Self {
             lost: matches!(code, "57P01" | "57P02" | "57P03" | "57P05" | "25P03" | "25P04")
@@ -79,6 +83,26 @@ impl Failure {
             },
             completed,
         }
+    }
+
+    /// The failure of a [`raise`].
+    fn raised(error: &PgDatabaseError, completed: usize) -> Option<Self> {
+        if error.code() != "22P02" {
+            return None;
+        }
+        // The server's quotation marks are those of its language.
+        let (code, message) = error.message().split_once(RAISED)?.1.split_once(':')?;
+        let message = message.trim_end_matches(|c: char| !c.is_alphanumeric() && c != ')').trim_end();
+        let hint = HINTS.iter().find(|(of, _)| *of == code).map(|(_, hint)| (*hint).to_owned());
+        Some(Self {
+            code: Some(code.to_owned()),
+            message: message.to_owned(),
+            detail: None,
+            hint,
+            position: None,
+            completed,
+            lost: false,
+        })
     }
 
     /// The server's words in one line.
@@ -122,12 +146,32 @@ pub type Backend = Rc<Cell<Option<i32>>>;
 pub struct Session {
     connection: PgConnection,
     backend: Backend,
+    /// The text of each [`Check`] that is prepared, with its number.
+    prepared: HashMap<String, usize>,
+    numbered: usize,
+}
+
+/// A statement around those of each version. It is planned once for a session, which is most of what it costs.
+pub struct Check {
+    /// The types of its parameters.
+    pub types: &'static str,
+    pub text: String,
+    /// The parameters' values, as SQL.
+    pub values: String,
+}
+
+impl Check {
+    /// As statements that rely on nothing before them.
+    pub fn unprepared(&self) -> String {
+        let Self { types, text, values } = self;
+        format!("prepare tandem_once{types} as {text}; execute tandem_once{values}; deallocate tandem_once;")
+    }
 }
 
 impl Session {
     /// Takes over a connection that has logged in.
     pub fn new(connection: PgConnection, backend: Backend) -> Self {
-        Self { connection, backend }
+        Self { connection, backend, prepared: HashMap::new(), numbered: 0 }
     }
 
     /// The connection, for reading the catalog.
@@ -148,6 +192,30 @@ impl Session {
                 Err(error) => return Err(Failure::new(error, completed)),
             }
         }
+    }
+
+    /// The statement that runs a check, which is prepared now if it has not been.
+    pub async fn prepared(&mut self, check: &Check) -> Result<String> {
+        let number = match self.prepared.get(&check.text) {
+            Some(number) => *number,
+            None => {
+                self.numbered += 1;
+                let Check { types, text, .. } = check;
+                self.run(
+                    "preparing a check",
+                    format!("prepare tandem_check_{}{types} as {text}", self.numbered),
+                )
+                .await?;
+                self.prepared.insert(text.clone(), self.numbered);
+                self.numbered
+            }
+        };
+        Ok(format!("execute tandem_check_{number}{};", check.values))
+    }
+
+    /// Statements that are not tandem's may have sent prepared ones away.
+    pub fn forget_prepared(&mut self) {
+        self.prepared.clear();
     }
 
     /// Runs a batch whose failure is an error of the edge.
@@ -235,9 +303,26 @@ impl Session {
 /// SQLSTATE of a failed [`contract_assertion`].
 pub const CONTRACT_BROKEN: &str = "TD001";
 
+/// SQLSTATE of a version that changed rows which nothing keeps.
+pub const UNDECLARED: &str = "TD002";
+
+const HINTS: [(&str, &str); 2] = [
+    (CONTRACT_BROKEN, "remove the SET, or undo it at the end of the file"),
+    (UNDECLARED, "declare them in the version's TOML: [[archive]] with table and where"),
+];
+
+/// What a [`raise`] is known by.
+const RAISED: &str = "tandem:";
+
+/// An expression that fails with a message, an expression itself. Plain SQL cannot raise: a cast fails and carries the message.
+/// PL/pgSQL could, and would compile and plan its block anew for each version.
+pub fn raise(code: &str, message: &str) -> String {
+    format!("('{RAISED}{code}:' || {message})::pg_catalog.int4")
+}
+
 /// The assertion that ends a version's statements: the settings that later effects rely on are as they were set, and
 /// `absence`, the condition that the run's lock is gone, is false.
-pub fn contract_assertion(schemas: &[String], absence: Option<&str>) -> String {
+pub fn contract_assertion(schemas: &[String], absence: Option<&str>) -> Check {
     let kept = [
         ("synchronous_commit", "on".to_owned()),
         ("row_security", "off".into()),
@@ -254,14 +339,12 @@ pub fn contract_assertion(schemas: &[String], absence: Option<&str>) -> String {
         .iter()
         .map(|(name, condition)| format!("case when {condition} then {} end", literal(name)))
         .collect();
-    // One expression: plpgsql plans each IF of its own anew for every version.
-    format!(
-        "do $tandem$ begin if {} then raise exception using errcode = '{CONTRACT_BROKEN}', \
-         message = 'the file left ' || pg_catalog.concat_ws(', ', {}) || ' changed for later steps', \
-         hint = 'remove the SET, or undo it at the end of the file'; end if; end $tandem$",
-        any.join(" or "),
+    let message = format!(
+        "'the file left ' || pg_catalog.concat_ws(', ', {}) || ' changed for later steps'",
         named.join(", ")
-    )
+    );
+    let text = format!("select case when {} then {} end", any.join(" or "), raise(CONTRACT_BROKEN, &message));
+    Check { types: "", text, values: String::new() }
 }
 
 /// Opens a transaction that reads one state of the database, whatever the role's settings are. A `[proof]` sees all rows
