@@ -11,6 +11,7 @@ mod pid1;
 mod quickstart;
 mod scale;
 mod stores;
+mod tls;
 
 #[path = "../common/mod.rs"]
 mod common;
