@@ -484,6 +484,7 @@ async fn publish_collection(
     let epoch = epoch.to_string();
     // A rebuild behind an alias ends with another collection, and one that an older image began at its version.
     let (mut live, mut at) = (found.name.clone(), plan.target);
+    let mut earlier = None;
     for step in &steps {
         let json = serde_json::to_string(step).map_err(apply::unserialisable)?;
         held.check(&mut stores.session).await?;
@@ -532,7 +533,7 @@ async fn publish_collection(
                     let sql = store.note(&epoch, name, json.map_err(apply::unserialisable)?.as_deref());
                     stores.session.run("journalling how far a rebuild has come", sql).await.map(drop)
                 };
-                client.rebuild(rebuild, *stage, from, options.meter, note).await?;
+                earlier = client.rebuild(rebuild, *stage, from, earlier, options.meter, note).await?;
                 retained::after(&mut stores.session, store, client, rebuild, *stage).await?;
                 at = rebuild.stamp.version;
             }

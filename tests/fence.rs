@@ -13,6 +13,7 @@ use std::collections::BTreeMap;
 use std::process::Command;
 use std::sync::atomic::{AtomicBool, AtomicU32, AtomicUsize, Ordering::SeqCst};
 use std::sync::{Arc, Mutex, OnceLock};
+use std::time::Duration;
 use tandem::collection::{Fence, Schema};
 
 /// One version that adds a second vector to the test's collection, recorded.
@@ -322,6 +323,149 @@ fn what_an_idle_writer_wrote_before_the_fence_is_brought_over() {
             );
         });
     }
+}
+
+/// A run says this where it compared once only.
+const STANDS: &str = "since it was compared";
+
+#[test]
+fn a_source_that_nobody_writes_to_is_compared_once() {
+    for aliased in [true, false] {
+        both(|version| {
+            let world = world(version);
+            let real = old(&world, aliased, &json!({ "enabled": true, "max_query_limit": 200 }));
+            let before = points(&world, &real);
+            let (code, text) = through(&world, &["run", "--", "true"], |_| Action::Forward);
+            assert_eq!(code, Some(0), "{text}");
+            assert!(text.contains(STANDS), "{text}");
+            // Under its own name it comes back from a snapshot, which alone is read then.
+            assert_eq!(text.matches(" compared ").count(), 1, "{text}");
+            assert_eq!(text.contains(" read back "), !aliased, "{text}");
+            assert_eq!(points(&world, &world.collection), before);
+            // The mark that told it is gone.
+            for name in names(&world) {
+                let config = info(&world, &name)["config"].clone();
+                assert!(config["metadata"]["tandem_compared"].is_null(), "{config}");
+            }
+        });
+    }
+}
+
+#[test]
+fn whatever_is_written_between_the_comparison_and_the_fence_has_the_source_compared_again() {
+    let kinds = || {
+        let vectors = json!({ "points": [{ "id": 2, "vector": { "content": [7, 7] } }] });
+        [
+            ("PUT", "/points", json!({ "points": [point(3, 5)] })),
+            ("POST", "/points/delete", json!({ "points": [4] })),
+            ("POST", "/points/payload", json!({ "points": [5], "payload": { "at": 7 } })),
+            ("PUT", "/points/vectors", vectors),
+            ("PUT", "/index", json!({ "field_name": "at", "field_schema": "integer" })),
+        ]
+    };
+    both(|version| {
+        for (method, path, body) in kinds() {
+            let world = world(version);
+            let real = old(&world, true, &Value::Null);
+            let (server, to, text_of) =
+                (world.qdrant.clone(), format!("/collections/{real}{path}?wait=true"), body.to_string());
+            let late = move || assert_eq!(server.rest(method, &to, &text_of).unwrap().0, 200);
+            let hook = once(|chunk| contains(chunk, b"tandem_fence"), late);
+            let (code, text) = through(&world, &["run", "--", "true"], hook);
+            assert_eq!(code, Some(0), "{path}: {text}");
+            assert!(!text.contains(STANDS), "{path}: {text}");
+            assert_eq!(points(&world, &world.collection), points(&world, &real), "{path}");
+        }
+    });
+}
+
+#[test]
+fn a_source_of_several_shards_is_compared_again_behind_its_fence() {
+    let world = world(QdrantVersion::default());
+    let body = json!({ "vectors": { "content": { "size": 2, "distance": "Dot" } }, "shard_number": 2 });
+    create(&world, &world.collection, &body);
+    put(&world, &world.collection, &(1..=40).map(|n| point(n, 0)).collect::<Vec<_>>());
+    let (code, text) = through(&world, &["run", "--", "true"], |_| Action::Forward);
+    assert_eq!(code, Some(0), "{text}");
+    assert!(!text.contains(STANDS), "{text}");
+}
+
+#[test]
+fn a_source_that_was_made_anew_after_its_comparison_is_found_although_its_operations_have_the_same_numbers() {
+    both(|version| {
+        let world = world(version);
+        let real = old(&world, true, &Value::Null);
+        let (server, source, alias) = (world.qdrant.clone(), real.clone(), world.collection.clone());
+        let anew = move || {
+            let call = |method: &str, path: &str, body: Value| {
+                let (status, answer) = server.rest(method, path, &body.to_string()).unwrap();
+                assert_eq!(status, 200, "{path}: {answer}");
+            };
+            let path = format!("/collections/{source}");
+            let seen = numbered(&server, &source) - 1;
+            call("DELETE", &path, Value::Null);
+            call("PUT", &path, json!({ "vectors": { "content": { "size": 2, "distance": "Dot" } } }));
+            let lead = json!({ "create_alias": { "collection_name": source, "alias_name": alias } });
+            call("POST", "/collections/aliases", json!({ "actions": [lead] }));
+            let all: Vec<Value> = (1..=40).map(|n| point(n, 9)).collect();
+            call("PUT", &format!("{path}/points?wait=true"), json!({ "points": all }));
+            while numbered(&server, &source) < seen {}
+        };
+        let hook = once(|chunk| contains(chunk, b"tandem_fence"), anew);
+        let (code, text) = through(&world, &["run", "--", "true"], hook);
+        assert_eq!(code, Some(0), "{text}");
+        assert!(!text.contains(STANDS), "{text}");
+        let after = ats(&world, &world.collection);
+        assert_eq!((after.len(), after.values().all(|at| at == 9)), (40, true), "{after:?}");
+    });
+}
+
+#[test]
+fn what_a_writer_who_never_stops_gets_accepted_is_there_in_the_end_under_the_own_name_too() {
+    both(|version| {
+        let world = world(version);
+        let real = old(&world, false, &Value::Null);
+        let (server, path) = (world.qdrant.clone(), format!("/collections/{real}/points?wait=true"));
+        let (stop, began) = (Arc::new(AtomicBool::new(false)), Arc::new(AtomicBool::new(false)));
+        let (ended, begun) = (stop.clone(), began.clone());
+        let writer = std::thread::spawn(move || {
+            let (mut accepted, mut refused) = (Vec::new(), 0);
+            for id in 1000.. {
+                if ended.load(SeqCst) {
+                    break;
+                }
+                if !begun.load(SeqCst) {
+                    std::thread::sleep(Duration::from_millis(1));
+                    continue;
+                }
+                let body = json!({ "points": [point(id, 1)] });
+                match server.rest("PUT", &path, &body.to_string()) {
+                    Ok((200, _)) => accepted.push(id.to_string()),
+                    _ => refused += 1,
+                }
+            }
+            (accepted, refused)
+        });
+        // Right before the fence goes up.
+        let hook = once(|chunk| contains(chunk, b"tandem_fence"), move || began.store(true, SeqCst));
+        let (code, text) = through(&world, &["run", "--", "true"], hook);
+        stop.store(true, SeqCst);
+        let (accepted, refused) = writer.join().unwrap();
+        assert_eq!(code, Some(0), "{text}");
+        assert!(refused > 0 && accepted.len() > 1, "{refused} {accepted:?}");
+        let after = points(&world, &world.collection);
+        let lost: Vec<_> = accepted.iter().filter(|id| !after.contains_key(*id)).collect();
+        assert_eq!(lost, [""; 0], "{text}");
+    });
+}
+
+/// The number of an operation that changes nothing.
+fn numbered(qdrant: &Qdrant, collection: &str) -> u64 {
+    let path = format!("/collections/{collection}/points/delete?wait=true");
+    let id = "00000000-0000-4000-8000-000000000000";
+    let (status, answer) = qdrant.rest("POST", &path, &json!({ "points": [id] }).to_string()).unwrap();
+    assert_eq!(status, 200, "{answer}");
+    serde_json::from_str::<Value>(&answer).unwrap()["result"]["operation_id"].as_u64().unwrap()
 }
 
 #[test]

@@ -1,6 +1,6 @@
 //! What is wrong with a declared schema before any server is asked.
 
-use super::{Datatype, FENCE_KEY, STAMP_KEY, Schema, Shape, UNNAMED};
+use super::{COMPARED_KEY, Datatype, FENCE_KEY, STAMP_KEY, Schema, Shape, UNNAMED};
 use crate::timeline::{CollectionDeclaration, Fill, FillSource, FillWhat};
 use serde_json::Value;
 use std::collections::BTreeSet;
@@ -86,6 +86,9 @@ pub fn contradictions(declaration: &CollectionDeclaration) -> Vec<Contradiction>
     }
     if schema.metadata.contains_key(STAMP_KEY) {
         add(format!("the metadata key `{STAMP_KEY}` holds the stamp"), "use another key");
+    }
+    if schema.metadata.contains_key(COMPARED_KEY) {
+        add(format!("the metadata key `{COMPARED_KEY}` holds a mark of tandem's"), "use another key");
     }
     if schema.metadata.contains_key(FENCE_KEY) {
         add(format!("the metadata key `{FENCE_KEY}` holds what a fence replaced"), "use another key");

@@ -23,9 +23,15 @@ impl Fence {
         Self { strict_mode_config: schema.strict_mode_config.clone() }
     }
 
-    /// The strict mode that keeps writers out. The first two limits refuse what puts a vector or a payload, at all times.
-    /// The third lets one write a minute through, deletions included, which tandem takes for itself.
+    /// The strict mode that keeps writers out: it lets one write a minute through, deletions included, which tandem takes for
+    /// itself.
     pub fn up(&self) -> StrictModeConfig {
+        StrictModeConfig { write_rate_limit: Some(1), ..self.going_up() }
+    }
+
+    /// The strict mode that refuses what puts a vector or a payload, at all times. A snapshot with this can still be recovered
+    /// while somebody tries to write; the recovery counts as a write itself (Qdrant 1.16.3, 1.17.0).
+    pub fn going_up(&self) -> StrictModeConfig {
         let former = self.strict_mode_config.clone().unwrap_or_default();
         // What was set and not in force must not come into force: it could refuse readers.
         let former = match former.enabled {
@@ -36,7 +42,6 @@ impl Fence {
             enabled: Some(true),
             upsert_max_batchsize: Some(0),
             max_collection_payload_size_bytes: Some(0),
-            write_rate_limit: Some(1),
             ..former
         }
     }

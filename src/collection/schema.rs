@@ -17,6 +17,9 @@ pub const STAMP_KEY: &str = "tandem";
 /// use it.
 pub const FENCE_KEY: &str = "tandem_fence";
 
+/// The metadata key of a mark that tells a collection that was compared from another one under its name.
+pub const COMPARED_KEY: &str = "tandem_compared";
+
 /// A collection schema, declared or observed. An absent field is not declared: it is neither set nor compared.
 #[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]

@@ -2,7 +2,7 @@
 
 use super::convert;
 use super::fault::{Fault, Kind, classify, kind_of_answer};
-use crate::collection::{FENCE_KEY, Fence, MINIMUM, Observed, ServerVersion, Stamp, Status};
+use crate::collection::{COMPARED_KEY, FENCE_KEY, Fence, MINIMUM, Observed, ServerVersion, Stamp, Status};
 use crate::config::QdrantSettings;
 use crate::error::{Error, ExitCode, Result};
 use crate::secret::Secret;
@@ -351,6 +351,7 @@ fn observed(real: &str, info: pb::CollectionInfo, aliases: &BTreeMap<String, Str
         .expected("what tandem wrote")
         .remedy("set the strict mode that the application needs, then remove the key")
     })?;
+    schema.metadata.remove(COMPARED_KEY);
     if let Some(fence) = &fence {
         schema.strict_mode_config.clone_from(&fence.strict_mode_config);
     }

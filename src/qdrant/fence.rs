@@ -5,7 +5,7 @@ use super::convert;
 use super::fault::{Fault, Kind};
 use super::licence::licence;
 use super::points::pb_id;
-use crate::collection::{FENCE_KEY, Fence, PointId, Schema, StrictModeConfig};
+use crate::collection::{COMPARED_KEY, FENCE_KEY, Fence, Observed, PointId, Schema, StrictModeConfig};
 use crate::error::{Error, ExitCode, Result};
 use qdrant_client::qdrant as pb;
 use std::hash::{BuildHasher as _, RandomState};
@@ -46,13 +46,46 @@ pub(super) struct Fenced<'a> {
     whole: bool,
     /// The server keeps deletions out too.
     holds: bool,
+    /// Deletions of its own so far, and the number that the last of them had.
+    own: u64,
+    number: Option<u64>,
+}
+
+/// How far a collection's operations had come (docs/decisions/0022). For one run only: a snapshot that is recovered takes the
+/// numbers back.
+#[derive(Debug, Clone)]
+pub(super) struct Numbered {
+    /// In the metadata of the collection: one that is made anew begins its numbers anew.
+    mark: PointId,
+    last: u64,
 }
 
 impl Client {
-    /// Keeps writers out of a collection. What undoes it is in the collection's metadata before.
+    /// Keeps writers out of a collection.
     pub(super) async fn fence<'a>(&'a self, name: &'a str) -> Result<Fenced<'a>> {
+        let (fence, observed) = self.raise(name).await?;
+        let shards = observed.schema.shard_number.and_then(|n| n.try_into().ok()).unwrap_or(1);
+        let since = Instant::now();
+        let mut fenced = Fenced {
+            client: self,
+            name,
+            fence,
+            shards,
+            since,
+            whole: false,
+            holds: true,
+            own: 0,
+            number: None,
+        };
+        fenced.renew().await?;
+        tokio::time::sleep(UNDER_WAY).await;
+        Ok(fenced)
+    }
+
+    /// Refuses what puts vectors or payloads. What undoes it is in the collection's metadata before, and both are in its snapshots.
+    pub(super) async fn raise(&self, name: &str) -> Result<(Fence, Observed)> {
         let Some(observed) = self.inspect(name).await? else { return Err(gone(name)) };
-        let fence = observed.fence.unwrap_or_else(|| Fence::around(&observed.schema));
+        let fence = observed.fence.clone().unwrap_or_else(|| Fence::around(&observed.schema));
         let mut kept = Schema::default();
         fence.put(&mut kept);
         self.change(name, kept).await?;
@@ -60,12 +93,8 @@ impl Client {
             Some(there) if there == fence => {}
             _ => return Err(not_taken(name, "what the fence replaces")),
         }
-        let shards = observed.schema.shard_number.and_then(|n| n.try_into().ok()).unwrap_or(1);
-        let since = Instant::now();
-        let mut fenced = Fenced { client: self, name, fence, shards, since, whole: false, holds: true };
-        fenced.renew().await?;
-        tokio::time::sleep(UNDER_WAY).await;
-        Ok(fenced)
+        self.set_strict_mode(name, &fence.going_up()).await?;
+        Ok((fence, observed))
     }
 
     /// Lets writers in again, as they were let in before. Nothing is done where no fence is up, or no collection there.
@@ -76,7 +105,9 @@ impl Client {
         let down = fence.down();
         self.set_strict_mode(name, &down).await?;
         let mut forgotten = Schema::default();
-        forgotten.metadata.insert(FENCE_KEY.to_owned(), serde_json::Value::Null);
+        for key in [FENCE_KEY, COMPARED_KEY] {
+            forgotten.metadata.insert(key.to_owned(), serde_json::Value::Null);
+        }
         self.change(name, forgotten).await?;
         match self.inspect(name).await? {
             Some(observed) if observed.fence.is_some() => Err(not_taken(name, "that its fence is gone")),
@@ -84,20 +115,55 @@ impl Client {
         }
     }
 
+    /// Before a comparison: what tells later whether it still holds. `None` where the numbers of operations do not tell that.
+    pub(super) async fn numbered(&self, name: &str) -> Result<Option<Numbered>> {
+        let Some(observed) = self.inspect(name).await? else { return Err(gone(name)) };
+        // Each shard has numbers of its own.
+        if observed.schema.shard_number != Some(1) || observed.schema.sharding_method.is_some() {
+            return Ok(None);
+        }
+        let mark = unused_id();
+        self.mark(name, serde_json::json!(mark)).await?;
+        match self.write_nothing(name, &unused_id()).await {
+            Ok(number) => Ok(number.map(|last| Numbered { mark, last })),
+            Err(fault) if matches!(fault.kind, Kind::Throttled { .. }) => Ok(None),
+            Err(fault) => Err(self.error(fault).at(format_args!("collection {name}"))),
+        }
+    }
+
+    /// Undoes [`Client::numbered`].
+    pub(super) async fn unmark(&self, name: &str) -> Result<()> {
+        self.mark(name, serde_json::Value::Null).await
+    }
+
+    async fn mark(&self, name: &str, mark: serde_json::Value) -> Result<()> {
+        let metadata = [(COMPARED_KEY.to_owned(), mark)].into();
+        self.change(name, Schema { metadata, ..Schema::default() }).await
+    }
+
+    async fn marked(&self, name: &str) -> Result<Option<serde_json::Value>> {
+        let info = self.info(name).await.map_err(|fault| self.error(fault))?;
+        let mut schema = convert::schema(info.config.unwrap_or_default(), Default::default());
+        Ok(schema.metadata.remove(COMPARED_KEY))
+    }
+
     async fn set_strict_mode(&self, name: &str, mode: &StrictModeConfig) -> Result<()> {
         self.change(name, Schema { strict_mode_config: Some(mode.clone()), ..Schema::default() }).await?;
         // The collection as it is described otherwise shows what it was before.
         let info = self.info(name).await.map_err(|fault| self.error(fault))?;
         let there = convert::schema(info.config.unwrap_or_default(), Default::default()).strict_mode_config;
-        let limits = |mode: &StrictModeConfig| {
-            (
-                mode.enabled,
-                mode.upsert_max_batchsize,
-                mode.max_collection_payload_size_bytes,
-                mode.write_rate_limit,
-            )
-        };
-        match there.is_some_and(|there| limits(&there) == limits(mode)) {
+        // What is not set stays as it is.
+        let taken = there.is_some_and(|there| {
+            (mode.enabled.is_none() || there.enabled == mode.enabled)
+                && [
+                    (mode.upsert_max_batchsize, there.upsert_max_batchsize),
+                    (mode.max_collection_payload_size_bytes, there.max_collection_payload_size_bytes),
+                    (mode.write_rate_limit.map(u64::from), there.write_rate_limit.map(u64::from)),
+                ]
+                .iter()
+                .all(|(set, there)| set.is_none() || set == there)
+        });
+        match taken {
             true => Ok(()),
             false => Err(not_taken(name, "its strict mode")),
         }
@@ -135,6 +201,17 @@ impl Fenced<'_> {
         self.renew().await?;
         self.whole = true;
         Ok(())
+    }
+
+    /// Was nothing written between [`Client::numbered`] and [`Fenced::begin`]? Then all numbers in between are the fence's
+    /// own. The mark is looked at last: what has it is what was numbered, and what is fenced off.
+    pub(super) async fn proves_idle_since(&self, since: &Numbered) -> Result<bool> {
+        let own = since.last.checked_add(self.own);
+        if !self.whole || !self.holds || self.shards != 1 || own.is_none() || own != self.number {
+            tracing::debug!(own, number = self.number, "Operations of {} since it was compared", self.name);
+            return Ok(false);
+        }
+        Ok(self.client.marked(self.name).await? == Some(serde_json::json!(since.mark)))
     }
 
     /// To be called at least once a minute.
@@ -192,7 +269,11 @@ impl Fenced<'_> {
         let (mut taken, mut refused) = (0, false);
         for _ in 0..self.shards * TRIES {
             match self.client.write_nothing(self.name, &unused_id()).await {
-                Ok(_) => taken += 1,
+                Ok(number) => {
+                    taken += 1;
+                    self.own += 1;
+                    self.number = number;
+                }
                 Err(fault) if matches!(fault.kind, Kind::Throttled { .. }) => refused = true,
                 Err(fault) => {
                     return Err(self.client.error(fault).at(format_args!("the fence of {}", self.name)));

@@ -19,4 +19,5 @@ mod wire;
 pub use client::{Client, Survey, attempt};
 pub use fault::Fault;
 pub use licence::GIVEN_UP;
+pub use rebuild::Comparison;
 pub use snapshot::Snapshot;

@@ -172,7 +172,7 @@ impl Client {
             Action::SetAlias { alias } => self.set_alias(alias, name).await.map_err(|error| error.at(step)),
             Action::Rebuild { rebuild, stage, from } => {
                 let note = async |_: Option<&PointId>| Ok(());
-                self.rebuild(rebuild, *stage, from.as_ref(), &Meter::default(), note).await
+                self.rebuild(rebuild, *stage, from.as_ref(), None, &Meter::default(), note).await.map(drop)
             }
             Action::OpenFence => self.open_fence(name).await,
             Action::Stamp { stamp } => self.stamp(step, stamp).await,

@@ -2,12 +2,12 @@
 
 use super::client::Client;
 use super::fault::Kind;
-use super::fence::{Fenced, unused_id};
+use super::fence::{Fenced, Numbered, unused_id};
 use super::fill::{NOTE, PAGE};
 use super::licence::licence;
 use super::points::{Pages, Selection, page_limit, pb_id, pb_point, point, unreadable};
 use super::wide::wide;
-use super::wire::{PAYLOAD, Retrieved, VECTORS};
+use super::wire::{Digest, PAYLOAD, Retrieved, VECTORS};
 use crate::collection::{
     Action, BACK, COPYING, KEPT, Observed, Point, PointId, Rebuild, Role, Schema, Stage, Stamp, Status, Step,
     StrictModeConfig, Switch, VERIFIED, compare, creation, in_place, storable,
@@ -46,20 +46,38 @@ struct Route<'a> {
 }
 
 /// What a comparison of two collections found.
-#[derive(Debug, Default, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Default, Clone, PartialEq)]
 struct Compared {
     points: u64,
     missing: u64,
     different: u64,
     extra: u64,
+    /// Of a shadow that is to come back under another name.
+    digest: Option<Digest>,
+}
+
+/// A comparison that found source and shadow equal, and what it takes to rely on it later in the same run.
+#[derive(Debug)]
+pub struct Comparison {
+    source: Option<Numbered>,
+    points: u64,
+    shadow: Option<Digest>,
 }
 
 impl Compared {
-    fn is_equal(self) -> bool {
+    fn is_equal(&self) -> bool {
         self.missing + self.different + self.extra == 0
     }
 
-    fn words(self) -> String {
+    fn digested(&mut self, point: &Walked) {
+        match (point, &mut self.digest) {
+            (Walked::Read(point), Some(digest)) => digest.add(point),
+            (Walked::Made(_), digest) => *digest = None,
+            (_, None) => {}
+        }
+    }
+
+    fn words(&self) -> String {
         format!(
             "{} missing, {} different and {} more than in the source",
             thousands(self.missing),
@@ -67,6 +85,14 @@ impl Compared {
             thousands(self.extra)
         )
     }
+}
+
+/// A shadow that has everything that its source has, and the fence in front of that.
+struct Converged<'a> {
+    fenced: Fenced<'a>,
+    /// The shadow had to be changed.
+    changed: bool,
+    digest: Option<Digest>,
 }
 
 impl Client {
@@ -168,7 +194,8 @@ impl Client {
         }
     }
 
-    /// Does one stage. Done again, after a crash at any place in it, it ends the same.
+    /// Does one stage. Done again, after a crash at any place in it, it ends the same. What it returns is for the next one of
+    /// the same run: a comparison that need not be made again if nothing is written meanwhile.
     ///
     /// `note` is called about once a second with the point that an interrupted copy goes on from, and without one right
     /// before a call that destroys: it fails if the lock is no longer held.
@@ -181,20 +208,21 @@ impl Client {
         rebuild: &Rebuild,
         stage: Stage,
         from: Option<&PointId>,
+        earlier: Option<Comparison>,
         meter: &Meter,
         mut note: impl AsyncFnMut(Option<&PointId>) -> Result<()>,
-    ) -> Result<()> {
-        match stage {
+    ) -> Result<Option<Comparison>> {
+        let done = match stage {
+            Stage::Copy => return self.copy_and_verify(rebuild, from, meter, &mut note).await,
             Stage::Snapshot => self.create_snapshot(&rebuild.source).await.map(drop),
             Stage::Shadow => self.fillable_copy(rebuild, &rebuild.shadow, COPYING, &mut note).await,
-            Stage::Copy => self.copy_and_verify(rebuild, from, meter, &mut note).await,
             Stage::Check => self.check(rebuild, meter, &mut note).await,
             Stage::SwitchAlias => {
-                let switched = self.switch_alias(rebuild, meter, &mut note).await;
+                let switched = self.switch_alias(rebuild, earlier, meter, &mut note).await;
                 self.or_open(rebuild, switched, &mut note).await
             }
             Stage::Replace => {
-                let replaced = self.replace(rebuild, meter, &mut note).await;
+                let replaced = self.replace(rebuild, earlier, meter, &mut note).await;
                 self.or_open(rebuild, replaced, &mut note).await
             }
             Stage::Sweep => self.sweep(rebuild, meter, &mut note).await,
@@ -204,11 +232,13 @@ impl Client {
                 // What an alias led to before is kept, as it was: a rollback leads to it.
                 self.open_fence(&rebuild.source).await?;
                 if rebuild.switch == Switch::KeepName {
+                    self.open_fence(&rebuild.shadow).await?;
                     self.stamp_as(&rebuild.shadow, rebuild.stamp_at(KEPT), &mut note).await?;
                 }
                 self.stamp_as(live, rebuild.stamp.clone(), &mut note).await
             }
-        }
+        };
+        done.map(|()| None)
     }
 
     /// Creates what is to be filled, payload indexes before data; one that is there goes on.
@@ -271,29 +301,44 @@ impl Client {
         from: Option<&PointId>,
         meter: &Meter,
         note: &mut impl AsyncFnMut(Option<&PointId>) -> Result<()>,
-    ) -> Result<()> {
+    ) -> Result<Option<Comparison>> {
         self.settled(&rebuild.source).await?;
         let route = self.route(rebuild, &rebuild.source, &rebuild.shadow).await?;
         let fresh = from.is_none() && self.count_points(&rebuild.shadow).await? == 0;
         self.copy(route, from.cloned(), meter, note).await?;
+        let mut source = None;
+        if !rebuild.writers {
+            licence(note).await?;
+            source = self.numbered(&rebuild.source).await?;
+            // What was accepted before that number is shown to readers.
+            self.settled(&rebuild.source).await?;
+        }
         let mut found = self.compare_points(route, true, meter, note).await?;
-        if (rebuild.writers || !fresh) && !found.is_equal() {
-            found = self.compare_points(route, true, meter, note).await?;
+        if !found.is_equal() {
+            source = None;
+            if rebuild.writers || !fresh {
+                found = self.compare_points(route, true, meter, note).await?;
+            }
         }
         if !rebuild.writers {
             if !found.is_equal() {
-                return Err(self.written_meanwhile(rebuild, found));
+                licence(note).await?;
+                self.unmark(&rebuild.source).await?;
+                return Err(self.written_meanwhile(rebuild, &found));
             }
             self.counted_equal(rebuild, &rebuild.source, &rebuild.shadow, found.points).await?;
         }
         self.finalize(rebuild, &rebuild.shadow, note).await?;
-        self.stamp_as(&rebuild.shadow, rebuild.stamp_at(rebuild.compared()), note).await
+        self.stamp_as(&rebuild.shadow, rebuild.stamp_at(rebuild.compared()), note).await?;
+        let found = found.is_equal().then_some(found);
+        Ok(found.map(|found| Comparison { source, points: found.points, shadow: found.digest }))
     }
 
     /// The aliases lead to the shadow, which has everything then.
     async fn switch_alias(
         &self,
         rebuild: &Rebuild,
+        earlier: Option<Comparison>,
         meter: &Meter,
         note: &mut impl AsyncFnMut(Option<&PointId>) -> Result<()>,
     ) -> Result<()> {
@@ -306,7 +351,7 @@ impl Client {
                 self.compare_points(route, true, meter, note).await?;
                 self.finalize(rebuild, &rebuild.shadow, note).await?;
             } else {
-                let (mut fenced, _) = self.converge(rebuild, meter, note).await?;
+                let Converged { mut fenced, .. } = self.converge(rebuild, earlier, meter, note).await?;
                 self.still_whole(rebuild, &mut fenced, note).await?;
             }
         }
@@ -314,16 +359,18 @@ impl Client {
     }
 
     /// Compares source and shadow once more behind a fence, until nothing was written from the beginning of a comparison to
-    /// its end. Tells whether the shadow had to be changed.
+    /// its end. An earlier one that is proven to hold is that one.
     async fn converge<'a>(
         &'a self,
         rebuild: &'a Rebuild,
+        mut earlier: Option<Comparison>,
         meter: &Meter,
         note: &mut impl AsyncFnMut(Option<&PointId>) -> Result<()>,
-    ) -> Result<(Fenced<'a>, bool)> {
+    ) -> Result<Converged<'a>> {
         let (source, shadow) = (rebuild.source.as_str(), rebuild.shadow.as_str());
         licence(note).await?;
         let (mut fenced, mut changed) = (self.fence(source).await?, false);
+        self.open_fence(shadow).await?;
         self.lift(&self.collection(shadow).await?, note).await?;
         let mut found = Compared::default();
         for _ in 0..PASSES {
@@ -332,7 +379,20 @@ impl Client {
             self.settled(source).await?;
             // The application may have made it anew, after a deletion that was interrupted.
             let emptied = rebuild.switch == Switch::KeepName && self.count_points(source).await? == 0;
-            if !emptied {
+            let mut digest = None;
+            let holding = match earlier.take() {
+                Some(Comparison { source: Some(since), points, shadow })
+                    if fenced.proves_idle_since(&since).await? =>
+                {
+                    Some((points, shadow))
+                }
+                _ => None,
+            };
+            if let Some((points, shadow_as)) = holding {
+                tracing::info!("Nothing was written to {source} since it was compared");
+                self.counted_equal(rebuild, source, shadow, points).await?;
+                digest = shadow_as;
+            } else if !emptied {
                 let route = self.route(rebuild, source, shadow).await?;
                 let mut keep = async |next: Option<&PointId>| {
                     note(next).await?;
@@ -348,14 +408,15 @@ impl Client {
                     continue;
                 }
                 self.counted_equal(rebuild, source, shadow, found.points).await?;
+                digest = found.digest.take();
             }
             self.finalize(rebuild, shadow, note).await?;
             licence(note).await?;
             if fenced.is_whole().await? {
-                return Ok((fenced, changed));
+                return Ok(Converged { fenced, changed, digest });
             }
         }
-        Err(self.written_meanwhile(rebuild, found))
+        Err(self.written_meanwhile(rebuild, &found))
     }
 
     async fn still_whole(
@@ -367,7 +428,7 @@ impl Client {
         licence(note).await?;
         match fenced.is_whole().await? {
             true => Ok(()),
-            false => Err(self.written_meanwhile(rebuild, Compared::default())),
+            false => Err(self.written_meanwhile(rebuild, &Compared::default())),
         }
     }
 
@@ -387,7 +448,7 @@ impl Client {
         done
     }
 
-    fn written_meanwhile(&self, rebuild: &Rebuild, found: Compared) -> Error {
+    fn written_meanwhile(&self, rebuild: &Rebuild, found: &Compared) -> Error {
         Error::new(
             ExitCode::Refused,
             format!("collection {} was written to while it was copied: {}", rebuild.source, found.words()),
@@ -435,7 +496,7 @@ impl Client {
         if !found.is_equal() && !rebuild.writers {
             let again = self.compare_points(route, false, meter, note).await?;
             if !again.is_equal() {
-                return Err(self.written_meanwhile(rebuild, again));
+                return Err(self.written_meanwhile(rebuild, &again));
             }
         }
         self.stamp_as(&rebuild.shadow, rebuild.stamp_at(rebuild.compared()), note).await
@@ -445,6 +506,7 @@ impl Client {
     async fn replace(
         &self,
         rebuild: &Rebuild,
+        earlier: Option<Comparison>,
         meter: &Meter,
         note: &mut impl AsyncFnMut(Option<&PointId>) -> Result<()>,
     ) -> Result<()> {
@@ -455,9 +517,13 @@ impl Client {
         if back && self.came_back(rebuild, meter, note).await? {
             return self.set_aliases(rebuild.aliases.iter().map(String::as_str), name).await;
         }
-        let mut kept = self.list_snapshots(shadow).await?.pop();
+        let (mut kept, mut digest) = (self.list_snapshots(shadow).await?.pop(), None);
         let snapshot = if there.is_some() && !back {
-            let (mut fenced, changed) = self.converge(rebuild, meter, note).await?;
+            let converged = self.converge(rebuild, earlier, meter, note).await?;
+            let Converged { mut fenced, changed, digest: found } = converged;
+            digest = found;
+            // What comes back refuses writers from its first moment on.
+            self.raise(shadow).await?;
             let snapshot = match kept.take().filter(|_| !changed) {
                 Some(snapshot) => snapshot,
                 None => fenced.during(self.create_snapshot(shadow), note).await?,
@@ -482,7 +548,19 @@ impl Client {
         };
         let restored = self.restore_permitted(shadow, &snapshot, name, meter, permit).await;
         let whole = match &restored {
-            Ok(()) => self.came_back(rebuild, meter, note).await?,
+            Ok(()) => {
+                licence(note).await?;
+                let mut fenced = self.fence(name).await?;
+                let mut keep = async |next: Option<&PointId>| {
+                    note(next).await?;
+                    fenced.keep().await
+                };
+                let known = match &digest {
+                    Some(digest) => self.has_digest(name, digest, meter, &mut keep).await?,
+                    None => false,
+                };
+                known || self.came_back(rebuild, meter, &mut keep).await?
+            }
             Err(_) => false,
         };
         if !whole {
@@ -500,7 +578,7 @@ impl Client {
             self.copy(route, None, meter, note).await?;
             let found = self.compare_points(route, true, meter, note).await?;
             if !found.is_equal() && !self.compare_points(route, false, meter, note).await?.is_equal() {
-                return Err(self.written_meanwhile(rebuild, found));
+                return Err(self.written_meanwhile(rebuild, &found));
             }
             self.counted_equal(rebuild, shadow, name, found.points).await?;
         }
@@ -520,17 +598,45 @@ impl Client {
         Ok(found.is_equal() && self.count_points(name).await? == found.points)
     }
 
+    /// Does a collection have the points that a digest is of? Then only this one needs to be read.
+    async fn has_digest(
+        &self,
+        name: &str,
+        digest: &Digest,
+        meter: &Meter,
+        note: &mut impl AsyncFnMut(Option<&PointId>) -> Result<()>,
+    ) -> Result<bool> {
+        meter.begin("verify", Some(name), Unit::Points, 0, Some(digest.points()));
+        let mut pages = self.pages(name, None, readable(&self.collection(name).await?));
+        let (mut found, began) = (digest.anew(), Instant::now());
+        let mut noted = began;
+        while let Some(page) = pages.next().await? {
+            if page.points.iter().any(Retrieved::may_be_rounded) {
+                return Ok(false);
+            }
+            page.points.iter().for_each(|point| found.add(point));
+            meter.add(page.points.len() as u64);
+            if noted.elapsed() >= NOTE {
+                note(None).await?;
+                noted = Instant::now();
+            }
+        }
+        meter.end();
+        took("read back", found.points(), name, began);
+        Ok(found == *digest && self.count_points(name).await? == digest.points())
+    }
+
     async fn counted_equal(&self, rebuild: &Rebuild, from: &str, to: &str, compared: u64) -> Result<()> {
         let (left, right) = (self.count_points(from).await?, self.count_points(to).await?);
         match left == right && left == compared {
             true => Ok(()),
             false => Err(self.written_meanwhile(
                 rebuild,
-                Compared {
+                &Compared {
                     points: compared,
                     missing: left.saturating_sub(right),
                     extra: right.saturating_sub(left),
-                    different: 0,
+                    ..Compared::default()
                 },
             )),
         }
@@ -679,6 +785,9 @@ impl Client {
         let mut actual = Walk::new(self, route.to, readable(&self.collection(route.to).await?));
         let made = (!route.verbatim).then_some(route.rebuild);
         let (mut found, began) = (Compared::default(), Instant::now());
+        if route.to == route.rebuild.shadow && route.rebuild.switch == Switch::KeepName {
+            found.digest = Some(Digest::new());
+        }
         let mut noted = began;
         let (mut put, mut delete) = (Vec::new(), Vec::new());
         loop {
@@ -704,10 +813,12 @@ impl Client {
                     found.points += 1;
                     meter.add(1);
                     if let (Some(wanted), Some(actual)) = (wanted.ahead.pop_front(), actual.ahead.pop_front())
-                        && !equal(route, &wanted, &actual)?
                     {
-                        found.different += 1;
-                        put.push(wanted.alone());
+                        found.digested(&actual);
+                        if !equal(route, &wanted, &actual)? {
+                            found.different += 1;
+                            put.push(wanted.alone());
+                        }
                     }
                 }
             }

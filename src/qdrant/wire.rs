@@ -9,6 +9,7 @@ use crate::collection::PointId;
 use prost::Message as _;
 use prost::bytes::{BufMut as _, Bytes};
 use qdrant_client::qdrant as pb;
+use std::hash::{BuildHasher as _, DefaultHasher, Hasher as _, RandomState};
 
 /// Number and wire type of a field, as it begins.
 type Key = usize;
@@ -34,6 +35,11 @@ const PAYLOAD_WRITTEN: Key = 0x1a;
 
 /// Of a value of a payload, as one byte.
 const DOUBLE: u8 = 0x11;
+/// Of an entry of a payload.
+const VALUE: Key = 0x12;
+/// Of values of a payload that have others in them.
+const STRUCT: Key = 0x32;
+const LIST: Key = 0x3a;
 
 /// Vectors of a point that has none: a write that says nothing of vectors is refused.
 const NO_VECTORS: [u8; 4] = [VECTORS as u8, 2, NAMED as u8, 0];
@@ -53,6 +59,43 @@ pub(super) struct Page {
 pub(super) struct Retrieved {
     pub id: PointId,
     bytes: Bytes,
+}
+
+/// What points in the order of their ids are known by: the same ones have it again, however the entries of their maps are ordered.
+/// Its key is this process's own, so that nothing that is stored can be made to look like something else.
+#[derive(Debug, Clone)]
+pub(super) struct Digest {
+    random: RandomState,
+    so_far: DefaultHasher,
+    points: u64,
+}
+
+impl Digest {
+    pub fn new() -> Self {
+        let random = RandomState::new();
+        Self { so_far: random.build_hasher(), random, points: 0 }
+    }
+
+    /// With the same key, of no points.
+    pub fn anew(&self) -> Self {
+        Self { random: self.random.clone(), so_far: self.random.build_hasher(), points: 0 }
+    }
+
+    /// To be asked of a point before: may it be rounded? Then its bytes do not tell all of it.
+    pub fn add(&mut self, point: &Retrieved) {
+        self.so_far.write_u64(point.hash(&self.random));
+        self.points += 1;
+    }
+
+    pub fn points(&self) -> u64 {
+        self.points
+    }
+}
+
+impl PartialEq for Digest {
+    fn eq(&self, other: &Self) -> bool {
+        self.points == other.points && self.so_far.finish() == other.so_far.finish()
+    }
 }
 
 /// Takes an answer apart; `None` if a point has something that this protocol version does not know, such as a new kind of
@@ -149,6 +192,23 @@ impl Retrieved {
         }
     }
 
+    fn hash(&self, random: &RandomState) -> u64 {
+        let mut hasher = random.build_hasher();
+        for field in self.fields().filter(|field| field.key == ID) {
+            hasher.write(field.tail);
+        }
+        hasher.write_u64(entries(self.payload(), random));
+        match self.vectors() {
+            Some(Field { key: NAMED, body, .. }) => {
+                let each = bodies(body).map(|entry| random.hash_one(entry));
+                hasher.write_u64(each.fold(0, u64::wrapping_add));
+            }
+            Some(unnamed) => hasher.write(unnamed.tail),
+            None => {}
+        }
+        hasher.finish()
+    }
+
     fn payload(&self) -> impl Iterator<Item = &[u8]> {
         self.fields().filter(|field| field.key == PAYLOAD).map(|field| field.body)
     }
@@ -212,6 +272,35 @@ fn have_equal_entries(mut one: Vec<&[u8]>, mut two: Vec<&[u8]>) -> bool {
     one.sort_unstable();
     two.sort_unstable();
     one == two
+}
+
+/// The same for any order of the entries of a payload, or of a struct in it.
+fn entries<'a>(entries: impl Iterator<Item = &'a [u8]>, random: &RandomState) -> u64 {
+    let each = entries.map(|entry| {
+        let mut hasher = random.build_hasher();
+        for field in fields(entry).flatten() {
+            hasher.write_usize(field.key);
+            match field.key {
+                VALUE => hasher.write_u64(value(field.body, random)),
+                _ => hasher.write(field.tail),
+            }
+        }
+        hasher.finish()
+    });
+    each.fold(0, u64::wrapping_add)
+}
+
+fn value(value: &[u8], random: &RandomState) -> u64 {
+    let mut hasher = random.build_hasher();
+    for field in fields(value).flatten() {
+        hasher.write_usize(field.key);
+        match field.key {
+            STRUCT => hasher.write_u64(entries(bodies(field.body), random)),
+            LIST => bodies(field.body).for_each(|item| hasher.write_u64(self::value(item, random))),
+            _ => hasher.write(field.tail),
+        }
+    }
+    hasher.finish()
 }
 
 /// Are all these vectors of kinds that this protocol version knows?
@@ -558,8 +647,21 @@ mod tests {
 
     /// A copy whose maps are made anew: their entries come in another order.
     fn reordered(read: &pb::RetrievedPoint) -> pb::RetrievedPoint {
-        let mut copy = read.clone();
-        copy.payload = read.payload.clone().into_iter().collect();
+        fn anew(value: &pb::Value) -> pb::Value {
+            use pb::value::Kind;
+            let kind = value.kind.as_ref().map(|kind| match kind {
+                Kind::StructValue(of) => Kind::StructValue(pb::Struct { fields: all_anew(&of.fields) }),
+                Kind::ListValue(of) => {
+                    Kind::ListValue(pb::ListValue { values: of.values.iter().map(anew).collect() })
+                }
+                other => other.clone(),
+            });
+            pb::Value { kind }
+        }
+        fn all_anew(values: &HashMap<String, pb::Value>) -> HashMap<String, pb::Value> {
+            values.iter().map(|(key, value)| (key.clone(), anew(value))).collect()
+        }
+        let mut copy = pb::RetrievedPoint { payload: all_anew(&read.payload), ..read.clone() };
         if let Some(VectorsOptions::Vectors(named)) =
             copy.vectors.as_mut().and_then(|vectors| vectors.vectors_options.as_mut())
         {
@@ -609,6 +711,41 @@ mod tests {
                     prop_assert_eq!(page.points[i].has_payload_of(&page.points[j]), a.payload == b.payload);
                     let same_form = std::mem::discriminant(&a.vectors) == std::mem::discriminant(&b.vectors);
                     prop_assert_eq!(page.points[i].has_vectors_of(&page.points[j]), vectors(a) == vectors(b) && (same_form || vectors(a).is_empty()));
+                }
+            }
+        }
+
+        #[test]
+        fn a_digest_tells_points_that_differ_and_not_the_order_of_what_has_none(
+            points in vec(retrieved(), 0..4),
+            other in retrieved(),
+            at in any::<prop::sample::Index>(),
+        ) {
+            let digest = Digest::new();
+            let of = |points: &[pb::RetrievedPoint]| {
+                let mut digest = digest.anew();
+                page(&answer(points.to_vec(), None)).unwrap().points.iter().for_each(|point| digest.add(point));
+                digest
+            };
+            let again: Vec<_> = points.iter().map(reordered).collect();
+            prop_assert_eq!(of(&points), of(&again));
+            let more: Vec<_> = points.iter().chain([&other]).cloned().collect();
+            prop_assert_ne!(of(&points), of(&more));
+            if points.is_empty() {
+                return Ok(());
+            }
+            let at = at.index(points.len());
+            let with = |point: pb::RetrievedPoint| [&points[..at], &[point], &points[at + 1..]].concat();
+            // Each part by itself.
+            let one = &points[at];
+            let (payload, vectors) = (other.payload.clone(), other.vectors.clone());
+            for changed in [
+                pb::RetrievedPoint { id: other.id.clone(), ..one.clone() },
+                pb::RetrievedPoint { payload, ..one.clone() },
+                pb::RetrievedPoint { vectors, ..one.clone() },
+            ] {
+                if point(changed.clone()) != point(one.clone()) {
+                    prop_assert_ne!(of(&points), of(&with(changed)));
                 }
             }
         }
