@@ -3,6 +3,7 @@
 mod common;
 
 use common::World;
+use local_servers::{PgVersion, Postgres};
 use std::sync::atomic::{AtomicUsize, Ordering::SeqCst};
 
 /// Five versions that add, fill, drop and convert.
@@ -219,13 +220,21 @@ fn alembic_is_left_alone_where_the_settings_say_so() {
 
 /// A version that does more than its recording shows.
 fn second(up: &str, toml: &str) -> World {
-    let mut world = World::empty();
+    second_on(PgVersion::default(), up, toml)
+}
+
+fn second_on(version: PgVersion, up: &str, toml: &str) -> World {
+    let database = Postgres::shared(version).unwrap().create_database("second");
+    let mut world = World::on(database, local_servers::qdrant());
     world.set("QDRANT_URL", "none");
     world.version(
         "0001_first",
         "create table users (id int primary key, name text);\n\
          create table notes (id int primary key, user_id int references users (id) on delete cascade);\n\
-         create table days (id int, day date) partition by range (day);\ncreate table days_all partition of days default;\n",
+         create table days (id int, day date) partition by range (day);\ncreate table days_all partition of days default;\n\
+         create table emptied (id int primary key);\ncreate table never_filled (id int);\ncreate table mine_too (id int primary key);\n\
+         create materialized view ids as select id from users;\n\
+         create function clear(name text) returns void language plpgsql as $$ begin execute 'truncate ' || name; end $$;\n",
         "",
     );
     world.version("0002_second", up, toml);
@@ -288,6 +297,102 @@ fn rows_that_nothing_archives_are_neither_updated_nor_deleted() {
             }
         }
     }
+}
+
+/// Lint sees it at the top of a file; in a block or a function only the server meets it.
+#[test]
+fn rows_that_a_truncate_takes_are_noticed_wherever_it_stands() {
+    let run = |sql: &str| format!("do $$ begin execute '{sql}'; end $$;\n");
+    let archived = "[[archive]]\ntable = \"users\"\n[[archive]]\ntable = \"notes\"\n";
+    let gone = "public.notes (emptied), public.users (emptied)";
+    let cases = [
+        (run("truncate users, notes"), "", Some(gone)),
+        (run("truncate users cascade"), "", Some(gone)),
+        (run("truncate users cascade"), archived, None),
+        (run("truncate users cascade"), "[[archive]]\ntable = \"users\"\n", Some("public.notes (emptied)")),
+        // What it counted before is forgotten with it.
+        (format!("update notes set id = id + 10;\n{}", run("truncate notes")), "", Some("public.notes (emptied)")),
+        // New rows do not stand for the old ones.
+        (
+            format!("{}insert into notes select i, null from generate_series(1, 9) i;\n", run("truncate notes")),
+            "",
+            Some("public.notes (emptied)"),
+        ),
+        // A table that was rewritten before is emptied in its place.
+        (
+            format!("alter table notes add column r float default random();\n{}", run("truncate notes")),
+            "",
+            Some("public.notes (emptied)"),
+        ),
+        ("select clear('notes');\n".to_owned(), "", Some("public.notes (emptied)")),
+        ("insert into mine_too values (7);\nselect clear('mine_too');\n".to_owned(), "", None),
+        (run("truncate days"), "", Some("public.days_all (emptied)")),
+        (run("truncate days"), "[[archive]]\ntable = \"days\"\n", None),
+        // What was empty, is the version's own, or came back; and what only rewrites.
+        (
+            format!(
+                "{}create table more (id int);\ninsert into more values (1);\ntruncate more;\n\
+                 do $$ begin begin execute 'truncate notes'; raise 'no'; exception when others then null; end; end $$;\n",
+                run("truncate emptied; truncate never_filled")
+            ),
+            "",
+            None,
+        ),
+        (
+            "alter table users add column r float default random();\nalter table emptied add column r float default random();\n\
+             alter table notes set unlogged;\nalter table never_filled set unlogged;\ncluster mine_too using mine_too_pkey;\n\
+             insert into mine_too values (3);\nrefresh materialized view ids;\nreindex table users;\n\
+             alter table days alter column id type bigint;\nalter table days detach partition days_all;\n"
+                .to_owned(),
+            "",
+            None,
+        ),
+        ("cluster users using users_pkey;\ncluster emptied using emptied_pkey;\ndrop table days;\n".to_owned(), "", None),
+    ];
+    for version in [PgVersion::V14, PgVersion::V16, PgVersion::V18] {
+        for (up, toml, named) in &cases {
+            let world = second_on(version, up, &format!("{toml}[proof]\nsql = \"select true\"\n"));
+            world.db.execute(
+                "insert into users values (1, 'ada'), (2, 'grace'); insert into notes values (1, 1), (2, 1); insert into days values (1, '2025-01-01');
+                 insert into emptied values (1); delete from emptied",
+            );
+            let outcome = world.start(&["true"]);
+            match named {
+                None => drop(outcome.expect(0)),
+                Some(named) => {
+                    outcome.expect(1).says(&[
+                        "rows were updated or deleted that the archive does not keep",
+                        named,
+                        "[[archive]]",
+                    ]);
+                    assert_eq!(world.query("select count(*)::text from users, notes, days"), "4", "{up}");
+                    assert_eq!(world.query("select max(version)::text from tandem.ledger"), "1", "{up}");
+                }
+            }
+        }
+    }
+}
+
+/// A repair is one transaction, in which a later version empties what an earlier one has given another file.
+#[test]
+fn rows_that_a_truncate_takes_in_a_repair_are_noticed() {
+    let mut world = World::empty();
+    world.set("QDRANT_URL", "none");
+    world.version("0001_first", "create table users (id int primary key);\n", "");
+    world.version("0002_rewritten", "alter table users add column r float default random();\n", "");
+    world.version(
+        "0003_emptied",
+        "create table notes (id int);\ndo $$ begin execute 'truncate users'; end $$;\n",
+        "",
+    );
+    world.version("0004_last", "create table last (id int);\n", "");
+    world.record();
+    let made = "create table users (id int primary key); create table last (id int);";
+    world.db.execute(&format!("{made} insert into users values (1)"));
+    world.start(&["true"]).expect(1).says(&["version 3", "public.users (emptied)"]);
+    assert_eq!(world.query("select id::text from users"), "1");
+    world.db.execute("delete from users");
+    world.start(&["true"]).expect(0);
 }
 
 #[test]

@@ -1,7 +1,7 @@
 //! Applying versions: each is one transaction with its ledger row and the comparison of the catalog.
 
 use super::again::{self, Again, Prints};
-use super::guard;
+use super::guard::{self, Suspects};
 use super::introspect::{self, Exclude, Known};
 use super::lock::Held;
 use super::session::{
@@ -219,50 +219,7 @@ async fn in_transaction(
     unforced: &Unforced,
 ) -> std::result::Result<Option<Proven>, Stop> {
     let version = step.version;
-    let watch = guard::watch(context.settings, version, step.effects);
-    let up = version.up.as_ref().map_or("", |file| &file.text);
-    let data = version.data.as_deref().unwrap_or("");
-    let assertion = contract_assertion(&context.settings.schemas, Some(&context.held.absence()));
-    let (watch, watched, assertion) = match sends_prepared_away(up) || sends_prepared_away(data) {
-        false => {
-            let (before, after) = match &watch {
-                None => Default::default(),
-                Some(watch) => {
-                    (session.prepared(&watch.before).await?, session.prepared(&watch.after).await?)
-                }
-            };
-            (before, after, session.prepared(&assertion).await?)
-        }
-        true => {
-            session.forget_prepared();
-            let (before, after) = watch
-                .as_ref()
-                .map(|watch| (watch.before.unprepared(), watch.after.unprepared()))
-                .unwrap_or_default();
-            (before, after, assertion.unprepared())
-        }
-    };
-    let Unforced { lift, restore } = unforced;
-    let mut begin = format!("begin; {}", set_search_path(&context.settings.schemas));
-    if !step.opening.is_empty() {
-        if let Err(failure) = session.batch(format!("{begin}{}", step.opening)).await {
-            return Err(Stop::Failed(context.store.unwritable(session, failure).await));
-        }
-        begin = String::new();
-    }
-    begin.push_str(lift);
-    begin.push_str(&step.archive);
-    begin.push_str(&watch);
-    // A line break ends a comment on the last line of the file.
-    let put_back = &step.put_back;
-    let body = format!("{begin}{up}\n;{data}\n;{watched}{put_back}{restore}{assertion}");
-    let result = match step.expected {
-        None if version.proof.is_none() => {
-            let entry = record(context, step, None, None, DURATION);
-            session.batch(format!("{body}{entry}{}commit", step.closing)).await.map(drop)
-        }
-        _ => session.batch(body).await.map(drop),
-    };
+    let (begin, result) = statements(session, context, step, unforced).await?;
     if let Err(failure) = result {
         let broken = failure.code.as_deref() == Some(CONTRACT_BROKEN);
         let stop = failed(session, version, &begin, failure).await;
@@ -286,6 +243,75 @@ async fn in_transaction(
     };
     commit(session, context, step, found.as_ref(), DURATION).await?;
     Ok(found)
+}
+
+/// Begins a transaction and runs a version's statements with what stands around them; ends it where nothing is left to prove.
+/// Returns what was in front of the version's own.
+async fn statements(
+    session: &mut Session,
+    context: &Context<'_>,
+    step: &Apply<'_>,
+    unforced: &Unforced,
+) -> std::result::Result<(String, std::result::Result<(), Failure>), Stop> {
+    let version = step.version;
+    let up = version.up.as_ref().map_or("", |file| &file.text);
+    let data = version.data.as_deref().unwrap_or("");
+    let assertion = contract_assertion(&context.settings.schemas, Some(&context.held.absence()));
+    let mut suspects = Suspects::default();
+    loop {
+        let watch = guard::watch(context.settings, version, step.effects, &suspects);
+        let (watch, watched, assertion) = match sends_prepared_away(up) || sends_prepared_away(data) {
+            false => {
+                let (before, after) = match &watch {
+                    None => Default::default(),
+                    Some(watch) => {
+                        (session.prepared(&watch.before).await?, session.prepared(&watch.after).await?)
+                    }
+                };
+                (before, after, session.prepared(&assertion).await?)
+            }
+            true => {
+                session.forget_prepared();
+                let (before, after) = watch
+                    .as_ref()
+                    .map(|watch| (watch.before.unprepared(), watch.after.unprepared()))
+                    .unwrap_or_default();
+                (before, after, assertion.unprepared())
+            }
+        };
+        let Unforced { lift, restore } = unforced;
+        let mut begin = format!("begin; {}", set_search_path(&context.settings.schemas));
+        if !step.opening.is_empty() {
+            if let Err(failure) = session.batch(format!("{begin}{}", step.opening)).await {
+                return Err(Stop::Failed(context.store.unwritable(session, failure).await));
+            }
+            begin = String::new();
+        }
+        begin.push_str(lift);
+        begin.push_str(&step.archive);
+        begin.push_str(&suspects.lock());
+        begin.push_str(&watch);
+        // A line break ends a comment on the last line of the file.
+        let put_back = &step.put_back;
+        let body = format!("{begin}{up}\n;{data}\n;{watched}{put_back}{restore}{assertion}");
+        let result = match step.expected {
+            None if version.proof.is_none() => {
+                let entry = record(context, step, None, None, DURATION);
+                session.batch(format!("{body}{entry}{}commit", step.closing)).await
+            }
+            _ => session.batch(body).await,
+        };
+        if let Err(failure) = &result
+            && suspects.is_empty()
+            && let Some(found) = Suspects::of(failure)
+        {
+            session.rollback().await?;
+            session.send_prepared_away().await?;
+            suspects = found;
+            continue;
+        }
+        return Ok((begin, result.map(drop)));
+    }
 }
 
 /// Might this SQL end prepared statements (`DEALLOCATE ALL`)? Then what follows it relies on none.

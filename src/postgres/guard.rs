@@ -1,9 +1,14 @@
 //! What a version must not do in passing: lose objects that it does not drop, and change or delete rows that nothing keeps.
 //!
-//! Rows are watched through the server's own counters of this transaction. They are not yet reported ones, so they may hold
-//! those of transactions right before: the difference from the beginning of the version counts.
+//! Updated and deleted rows are watched through the server's own counters of this transaction. They are not yet reported
+//! ones, so they may hold those of transactions right before: the difference from the beginning of the version counts.
+//!
+//! TRUNCATE counts nothing. It sets the counters of its transaction back and gives the table another file, as whatever
+//! rewrites a table does. So a table with another file and no more rows than were inserted has been emptied, if it held any.
+//! Whether it did is not known behind the version, and asking each table before each version costs too much: a version that
+//! meets the case is rolled back and run once more, with these [`Suspects`] looked at first.
 
-use super::session::{Check, UNDECLARED, identifier, literal, raise};
+use super::session::{Check, EMPTIED, Failure, UNDECLARED, identifier, literal, raise};
 use crate::catalog::{Catalog, Detail, Effects, Kind, ObjectId, side_by_side};
 use crate::timeline::{Settings, Version};
 use std::collections::BTreeSet;
@@ -14,12 +19,52 @@ pub struct Watch {
     pub after: Check,
 }
 
-/// The statements before and after those of a version that make the transaction fail if it updates or deletes rows without
-/// an `[[archive]]`. There are none for the first version, which meets no rows.
+/// Tables that a version has emptied if they held rows, by their oids.
+#[derive(Debug, Default)]
+pub struct Suspects(Vec<u32>);
+
+impl Suspects {
+    /// Those that a version failed for.
+    pub fn of(failure: &Failure) -> Option<Self> {
+        let is_it = failure.code.as_deref() == Some(EMPTIED);
+        let oids = || failure.message.split(' ').filter_map(|oid| oid.parse().ok()).collect();
+        is_it.then(|| Self(oids())).filter(|suspects| !suspects.is_empty())
+    }
+
+    pub fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+
+    /// The statements that keep others from writing to them between the look and the version's own statements.
+    pub fn lock(&self) -> String {
+        if self.is_empty() {
+            return String::new();
+        }
+        format!(
+            "do $tandem$ declare t regclass; begin \
+             for t in select c.oid from pg_catalog.pg_class c where c.oid = any ({}) loop \
+             execute pg_catalog.format('lock table only %s in share mode', t); end loop; end $tandem$;",
+            self.array()
+        )
+    }
+
+    fn array(&self) -> String {
+        let oids: Vec<String> = self.0.iter().map(u32::to_string).collect();
+        format!("array[{}]::pg_catalog.oid[]", oids.join(", "))
+    }
+}
+
+/// The statements before and after those of a version that make the transaction fail if it updates, deletes or truncates rows
+/// without an `[[archive]]`. There are none for the first version, which meets no rows.
 ///
 /// Not undeclared are: rows of tables that the version makes, those that the archive keeps anyway because the table or one of its
 /// columns is dropped or converted, and updates of a table that gets a column, which has to be filled.
-pub fn watch(settings: &Settings, version: &Version, effects: Option<&Effects>) -> Option<Watch> {
+pub fn watch(
+    settings: &Settings,
+    version: &Version,
+    effects: Option<&Effects>,
+    suspects: &Suspects,
+) -> Option<Watch> {
     let effects = effects?;
     let table = |id: &ObjectId| format!("{}.{}", identifier(&id.schema), identifier(&id.relation));
     let mut kept: BTreeSet<String> = version.archives.iter().map(|archive| archive.table.clone()).collect();
@@ -44,56 +89,72 @@ pub fn watch(settings: &Settings, version: &Version, effects: Option<&Effects>) 
              join pg_catalog.pg_class c on c.oid = pg_catalog.to_regclass(name))"
         )
     };
+    // The rows of a table up to a limit. Plain SQL cannot read a table that it is told by name; ts_stat runs what it is given.
+    let rows = |limit: &str| {
+        format!(
+            "coalesce((select s.ndoc from pg_catalog.ts_stat(pg_catalog.format(\
+             'select %L::pg_catalog.tsvector from only %s limit %s', 'a', c.oid::regclass, {limit})) s), 0)"
+        )
+    };
+    let [updated, deleted, inserted] = ["updated", "deleted", "inserted"]
+        .map(|what| format!("pg_catalog.pg_stat_get_xact_tuples_{what}(c.oid)"));
     // Not pg_stat_xact_user_tables: the view joins each table with its indexes, and a version pays for all tables.
-    let tables = format!(
-        "pg_catalog.pg_class c where c.relkind = 'r' \
-         and c.relnamespace in (select n.oid from pg_catalog.pg_namespace n where n.nspname in ({schemas}))"
-    );
-    let (updated, deleted) = (
-        "pg_catalog.pg_stat_get_xact_tuples_updated(c.oid)",
-        "pg_catalog.pg_stat_get_xact_tuples_deleted(c.oid)",
-    );
-    let changed = format!("({updated} > 0 or {deleted} > 0)");
     let before = format!(
         "select pg_catalog.set_config('tandem.watched', (select pg_catalog.json_build_object(\
-           'kept', {}, 'filled', {}, 'there', pg_catalog.json_agg(c.oid::bigint), \
-           'counted', pg_catalog.json_object_agg(c.oid, pg_catalog.json_build_array({updated}, {deleted})) filter (where {changed})) \
-         from {tables})::text, true)",
+           'kept', {}, 'filled', {}, 'looked', $3 <> '{{}}', \
+           'empty', (select pg_catalog.json_agg(c.oid::bigint) from pg_catalog.pg_class c where c.oid = any ($3) and {} = 0), \
+           'files', coalesce(pg_catalog.json_object_agg(c.oid, c.relfilenode), '{{}}'), \
+           'counted', pg_catalog.json_object_agg(c.oid, pg_catalog.json_build_array({updated}, {deleted}, {inserted})) \
+             filter (where {updated} > 0 or {deleted} > 0 or {inserted} > 0)) \
+         from pg_catalog.pg_class c where c.relkind = 'r' \
+         and c.relnamespace in (select n.oid from pg_catalog.pg_namespace n where n.nspname in ({schemas})))::text, true)",
         oids("$1"),
         oids("$2"),
+        rows("1"),
     );
     let set = |key: &str| {
         format!(
             "array(select e::bigint from pg_catalog.json_array_elements_text(\
-             case when pg_catalog.json_typeof(watched -> '{key}') = 'array' then watched -> '{key}' else '[]' end) e)"
+             case when pg_catalog.json_typeof(watched -> '{key}') = 'array' then watched -> '{key}' else '[]' end) e) as {key}"
         )
     };
+    let since = |count: &str, at: usize| {
+        format!("{count} - coalesce((watched -> 'counted' -> c.oid::text ->> {at})::bigint, 0)")
+    };
     // A table that was not there before is the version's own. Rows of a partition belong to the partitioned table.
-    let undeclared = format!(
-        "select pg_catalog.string_agg(pg_catalog.format('%s (%s updated, %s deleted)', t.name, t.updated, t.deleted), ', ' order by t.name) as undeclared \
-         from (select c.relnamespace::regnamespace || '.' || c.relname as name, \
-                 {updated} - coalesce((watched -> 'counted' -> c.oid::text ->> 0)::bigint, 0) as updated, \
-                 {deleted} - coalesce((watched -> 'counted' -> c.oid::text ->> 1)::bigint, 0) as deleted, \
-                 array(select c.oid::bigint union select a::oid::bigint from pg_catalog.pg_partition_ancestors(c.oid) a) as relations \
-               from {tables} and {changed} and c.oid::bigint = any ({})) t \
-         where (t.updated > 0 or t.deleted > 0) and not t.relations && {} \
-           and not (t.deleted = 0 and t.relations && {})",
-        set("there"),
-        set("kept"),
-        set("filled"),
-    );
-    let message = "'rows were updated or deleted that the archive does not keep: ' || undeclared";
     let after = format!(
-        "select case when exists (select from {tables} and {changed}) then \
-         (select {} from (select pg_catalog.current_setting('tandem.watched')::json as watched) w \
-          cross join lateral ({undeclared}) u where undeclared is not null) end",
-        raise(UNDECLARED, message)
+        "with w as (select watched, {kept}, {filled}, {empty} from (select pg_catalog.current_setting('tandem.watched')::json as watched) s), \
+         touched as (select c.oid, c.relnamespace::regnamespace || '.' || c.relname as name, c.relfilenode <> f.value::oid as refiled, \
+             {updated_since} as updated, {deleted_since} as deleted, {inserted_since} as inserted, \
+             array(select c.oid::bigint union select a::oid::bigint from pg_catalog.pg_partition_ancestors(c.oid) a) as relations \
+           from w cross join lateral pg_catalog.json_each_text(watched -> 'files') f join pg_catalog.pg_class c on c.oid = f.key::oid \
+           where c.relkind = 'r' and ({updated} > 0 or {deleted} > 0 or c.relfilenode <> f.value::oid)), \
+         changed as (select c.*, c.refiled and not c.oid::bigint = any (empty) and {rows_left} <= c.inserted as emptied, relations && filled as filled \
+           from w cross join touched c where not relations && kept), \
+         u as (select pg_catalog.string_agg(name || case when emptied then ' (emptied)' \
+               else pg_catalog.format(' (%s updated, %s deleted)', updated, deleted) end, ', ' order by name) filter (where not emptied or looked) as undeclared, \
+             pg_catalog.string_agg(oid::text, ' ') filter (where emptied) as suspects \
+           from changed cross join (select (watched ->> 'looked')::boolean as looked from w) l \
+           where emptied or deleted > 0 or updated > 0 and not filled) \
+         select case when undeclared is not null then {undeclared} when suspects is not null then {suspects} end from u",
+        kept = set("kept"),
+        filled = set("filled"),
+        empty = set("empty"),
+        updated_since = since(&updated, 0),
+        deleted_since = since(&deleted, 1),
+        inserted_since = since(&inserted, 2),
+        rows_left = rows("c.inserted + 1"),
+        undeclared = raise(
+            UNDECLARED,
+            "'rows were updated or deleted that the archive does not keep: ' || undeclared"
+        ),
+        suspects = raise(EMPTIED, "suspects"),
     );
     Some(Watch {
         before: Check {
-            types: "(pg_catalog.text[], pg_catalog.text[])",
+            types: "(pg_catalog.text[], pg_catalog.text[], pg_catalog.oid[])",
             text: before,
-            values: format!("({}, {})", array(&kept), array(&filled)),
+            values: format!("({}, {}, {})", array(&kept), array(&filled), suspects.array()),
         },
         after: Check { types: "", text: after, values: String::new() },
     })

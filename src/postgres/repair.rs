@@ -3,9 +3,10 @@
 
 use super::apply::{self, Context, Stop};
 use super::archive::{self, Direction};
+use super::guard::{self, Suspects};
+use super::introspect;
 use super::session::{Failure, Session, cell, contract_assertion, literal, search_path, set_search_path};
 use super::store::Entry;
-use super::{guard, introspect};
 use crate::catalog::render::{Completion, Statement, complete};
 use crate::catalog::{Catalog, Detail, Effects, Expected, Kind, ObjectId, compare_leniently};
 use crate::error::{Error, ExitCode, Result};
@@ -135,17 +136,36 @@ async fn run(
     effects: Option<&Effects>,
 ) -> std::result::Result<(), Stop> {
     let kept = archive::statements(context.store, version, Direction::Up, there, effects);
-    let (watch, watched) = guard::watch(context.settings, version, effects)
-        .map(|watch| (watch.before.unprepared(), watch.after.unprepared()))
-        .unwrap_or_default();
-    let begin = format!("{}{kept}{watch}", set_search_path(&context.settings.schemas));
-    let body = format!(
-        "{begin}{}\n;{}\n;{watched}set constraints all immediate;{}",
-        version.up.as_ref().map_or("", |up| &up.text),
-        version.data.as_deref().unwrap_or(""),
-        contract_assertion(&context.settings.schemas, Some(&context.held.absence())).unprepared(),
-    );
-    match session.batch(body).await {
+    let mut suspects = Suspects::default();
+    let (begin, result) = loop {
+        let (watch, watched) = guard::watch(context.settings, version, effects, &suspects)
+            .map(|watch| (watch.before.unprepared(), watch.after.unprepared()))
+            .unwrap_or_default();
+        // TRUNCATE gives no other file to a table that has got one in the same transaction, unless a savepoint is between.
+        let begin = format!(
+            "{}savepoint tandem_watch;{kept}{}{watch}",
+            set_search_path(&context.settings.schemas),
+            suspects.lock()
+        );
+        let body = format!(
+            "{begin}{}\n;{}\n;{watched}release savepoint tandem_watch;set constraints all immediate;{}",
+            version.up.as_ref().map_or("", |up| &up.text),
+            version.data.as_deref().unwrap_or(""),
+            contract_assertion(&context.settings.schemas, Some(&context.held.absence())).unprepared(),
+        );
+        let result = session.batch(body).await;
+        if let Err(failure) = &result
+            && suspects.is_empty()
+            && let Some(found) = Suspects::of(failure)
+        {
+            session.run("going back to a savepoint", "rollback to savepoint tandem_watch").await?;
+            session.send_prepared_away().await?;
+            suspects = found;
+            continue;
+        }
+        break (begin, result);
+    };
+    match result {
         Ok(_) => Ok(()),
         Err(failure) => {
             let clash = failure.code.as_deref().is_some_and(|code| CLASHES.contains(&code));

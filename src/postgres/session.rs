@@ -213,6 +213,12 @@ impl Session {
         Ok(format!("execute tandem_check_{number}{};", check.values))
     }
 
+    /// Sends prepared statements away: a check that failed has left its own.
+    pub async fn send_prepared_away(&mut self) -> Result<()> {
+        self.forget_prepared();
+        self.run("sending prepared statements away", "deallocate all").await.map(drop)
+    }
+
     /// Statements that are not tandem's may have sent prepared ones away.
     pub fn forget_prepared(&mut self) {
         self.prepared.clear();
@@ -305,6 +311,9 @@ pub const CONTRACT_BROKEN: &str = "TD001";
 
 /// SQLSTATE of a version that changed rows which nothing keeps.
 pub const UNDECLARED: &str = "TD002";
+
+/// SQLSTATE of a version that emptied tables, if they held rows.
+pub const EMPTIED: &str = "TD003";
 
 const HINTS: [(&str, &str); 2] = [
     (CONTRACT_BROKEN, "remove the SET, or undo it at the end of the file"),

@@ -385,7 +385,7 @@ impl Dangers {
         })
     }
 
-    /// TRUNCATE counts no rows, so that nothing would notice at run time what it takes away.
+    /// What TRUNCATE takes away would be rolled back at run time, from tables that hold rows.
     fn truncated(&self, s: &Statement) -> Option<Note> {
         let cascade = s.tokens.iter().position(|token| token.is_word(s.text, "cascade"));
         if let Some(at) = cascade {
