@@ -373,6 +373,32 @@ fn rows_that_a_truncate_takes_are_noticed_wherever_it_stands() {
     }
 }
 
+#[test]
+fn rows_that_go_with_those_of_the_application_are_watched_in_every_schema() {
+    for (up, named) in [
+        ("delete from users where id = 1;\n", "mine.favourites (0 updated, 1 deleted)"),
+        ("do $$ begin execute 'truncate users cascade'; end $$;\n", "mine.favourites (emptied)"),
+    ] {
+        let archives = ["users", "notes"].map(|table| format!("[[archive]]\ntable = \"{table}\"\n")).concat();
+        let proof = "[proof]\nsql = \"select true\"\n";
+        let world = second(up, &format!("{archives}{proof}"));
+        world.db.execute(
+            "create schema mine; create table mine.favourites (user_id int references users on delete cascade);
+             insert into users values (1, 'ada'), (2, 'grace'); insert into mine.favourites values (1), (2)",
+        );
+        world.start(&["true"]).expect(1).says(&["the archive does not keep", named, "[[archive]]"]);
+        assert_eq!(world.query("select count(*)::text from mine.favourites"), "2", "{up}");
+        let archives = format!("{archives}[[archive]]\ntable = \"mine.favourites\"\n");
+        world.version("0002_second", up, &format!("{archives}{proof}"));
+        world.record();
+        world.start(&["true"]).expect(0);
+        assert_eq!(
+            world.query("select string_agg(row ->> 'user_id', ',') from tandem.archive where relation = 'mine.favourites'"),
+            "1,2"
+        );
+    }
+}
+
 /// A repair is one transaction, in which a later version empties what an earlier one has given another file.
 #[test]
 fn rows_that_a_truncate_takes_in_a_repair_are_noticed() {

@@ -82,7 +82,6 @@ pub fn watch(
             names.iter().map(|name| literal(name)).collect::<Vec<_>>().join(", ")
         )
     };
-    let schemas = settings.schemas.iter().map(|schema| literal(schema)).collect::<Vec<_>>().join(", ");
     let oids = |parameter: &str| {
         format!(
             "(select pg_catalog.json_agg(c.oid::bigint) from pg_catalog.unnest({parameter}) as name \
@@ -98,7 +97,8 @@ pub fn watch(
     };
     let [updated, deleted, inserted] = ["updated", "deleted", "inserted"]
         .map(|what| format!("pg_catalog.pg_stat_get_xact_tuples_{what}(c.oid)"));
-    // Not pg_stat_xact_user_tables: the view joins each table with its indexes, and a version pays for all tables.
+    // In every schema: a foreign key takes rows of the user's own tables along, wherever those are. Not pg_stat_xact_user_tables:
+    // the view joins each table with its indexes, and a version pays for all tables.
     let before = format!(
         "select pg_catalog.set_config('tandem.watched', (select pg_catalog.json_build_object(\
            'kept', {}, 'filled', {}, 'looked', $3 <> '{{}}', \
@@ -107,10 +107,11 @@ pub fn watch(
            'counted', pg_catalog.json_object_agg(c.oid, pg_catalog.json_build_array({updated}, {deleted}, {inserted})) \
              filter (where {updated} > 0 or {deleted} > 0 or {inserted} > 0)) \
          from pg_catalog.pg_class c where c.relkind = 'r' \
-         and c.relnamespace in (select n.oid from pg_catalog.pg_namespace n where n.nspname in ({schemas})))::text, true)",
+         and c.relnamespace in (select n.oid from pg_catalog.pg_namespace n where n.nspname !~ '^pg_' and n.nspname not in ('information_schema', {})))::text, true)",
         oids("$1"),
         oids("$2"),
         rows("1"),
+        literal(&settings.ledger_schema),
     );
     let set = |key: &str| {
         format!(
