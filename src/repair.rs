@@ -7,7 +7,7 @@
 //! made is missing as well.
 
 use crate::catalog::render::{Completion, complete};
-use crate::catalog::{Catalog, Detail, Different, Expected, Kind, Object, ObjectId};
+use crate::catalog::{Catalog, Detail, Different, Effects, Expected, Kind, Object, ObjectId};
 use crate::timeline::{Number, Timeline};
 use serde::Serialize;
 use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
@@ -550,6 +550,104 @@ pub fn in_the_way(actual: &Catalog, expected: &Expected, versions: &[Number]) ->
     obstacles.sort_by(|a, b| a.found.cmp(&b.found));
     obstacles.dedup();
     obstacles
+}
+
+/// What is there under a name that a version gives to something it makes, and the statements that rename it.
+pub fn taken(before: &Catalog, effects: &Effects) -> Vec<Obstacle> {
+    let removed: HashSet<&ObjectId> = effects.removed.iter().collect();
+    let made: HashSet<(&str, String)> =
+        effects.added.iter().flat_map(|(id, object)| names(id, object)).collect();
+    let labels = effects.changed.iter().filter_map(|(id, after)| {
+        let (Detail::Enum(after), Detail::Enum(found)) = (&after.detail, &before.objects.get(id)?.detail)
+        else {
+            return None;
+        };
+        after.labels.iter().all(|label| found.labels.contains(label)).then(|| Obstacle {
+            found: format!("{id} has all of its labels already"),
+            remedy: format!("alter type {} rename value 'LABEL' to 'LABEL_own'", qualified(id, &id.name)),
+        })
+    });
+    // A table that is there is told once, not column by column.
+    let told = |id: &ObjectId| {
+        let added = |(other, _): &(ObjectId, Object)| {
+            other.kind.is_relation() && (&other.schema, &other.relation) == (&id.schema, &id.relation)
+        };
+        id.is_part() && effects.added.iter().any(added)
+    };
+    let objects = before.objects.iter().filter(|(id, object)| {
+        !removed.contains(id) && !told(id) && names(id, object).iter().any(|name| made.contains(name))
+    });
+    let renamed = objects.map(|(id, object)| Obstacle {
+        found: format!("{id} is there already"),
+        remedy: rename_named(id, object),
+    });
+    renamed.chain(labels).collect()
+}
+
+/// The names that an object takes, each with the space in which it is the only one.
+fn names<'a>(id: &'a ObjectId, object: &Object) -> Vec<(&'a str, String)> {
+    let named = |space: &str, name: &str| (id.schema.as_str(), format!("{space} {name}"));
+    let of_relation = |what: &str, name: &str| named(&format!("{what} of {}", id.relation), name);
+    match &object.detail {
+        Detail::Table(_) | Detail::View(_) | Detail::MaterializedView(_) => {
+            vec![named("relation", &id.relation), named("type", &id.relation)]
+        }
+        Detail::Composite(_) => vec![named("relation", &id.name), named("type", &id.name)],
+        Detail::Enum(_) | Detail::Domain(_) | Detail::Range(_) => vec![named("type", &id.name)],
+        Detail::Index(index) => vec![named("relation", &index.name)],
+        Detail::Sequence(sequence) => vec![named("relation", &sequence.name)],
+        Detail::Constraint(constraint) => {
+            let with_index = ["PRIMARY KEY", "UNIQUE", "EXCLUDE"]
+                .iter()
+                .any(|word| constraint.definition.starts_with(word));
+            let index = with_index.then(|| named("relation", &constraint.name));
+            index.into_iter().chain([of_relation("constraint", &constraint.name)]).collect()
+        }
+        Detail::Function(_) => vec![named("function", &id.name)],
+        Detail::Column(_) => vec![of_relation("column", &id.name)],
+        Detail::Trigger(_) => vec![of_relation("trigger", &id.name)],
+        Detail::Policy(_) => vec![of_relation("policy", &id.name)],
+        Detail::Extension(_) | Detail::RowSecurity(_) => Vec::new(),
+    }
+}
+
+fn rename_named(id: &ObjectId, object: &Object) -> String {
+    let table = || qualified(id, &id.relation);
+    let own = |name: &str| bare(&format!("{name}_own"));
+    match &object.detail {
+        Detail::Index(index) => {
+            format!("alter index {} rename to {}", qualified(id, &index.name), own(&index.name))
+        }
+        Detail::Sequence(sequence) => {
+            format!("alter sequence {} rename to {}", qualified(id, &sequence.name), own(&sequence.name))
+        }
+        Detail::Constraint(constraint) => {
+            let name = &constraint.name;
+            format!("alter table {} rename constraint {} to {}", table(), bare(name), own(name))
+        }
+        Detail::Trigger(_) => {
+            format!("alter trigger {} on {} rename to {}", bare(&id.name), table(), own(&id.name))
+        }
+        Detail::Policy(_) => {
+            format!("alter policy {} on {} rename to {}", bare(&id.name), table(), own(&id.name))
+        }
+        Detail::Composite(_) | Detail::Enum(_) | Detail::Range(_) => {
+            format!("alter type {} rename to {}", qualified(id, &id.name), own(&id.name))
+        }
+        Detail::Domain(_) => {
+            format!("alter domain {} rename to {}", qualified(id, &id.name), own(&id.name))
+        }
+        Detail::Function(function) => {
+            let (name, arguments) = id.name.split_once('(').unwrap_or((&id.name, ")"));
+            let variety = if function.variety == "window" { "function" } else { &function.variety };
+            format!("alter {variety} {}({arguments} rename to {}", qualified(id, name), own(name))
+        }
+        _ => rename(id),
+    }
+}
+
+fn qualified(id: &ObjectId, name: &str) -> String {
+    format!("{}.{}", bare(&id.schema), bare(name))
 }
 
 /// Indexes and constraints of the user's own that would go with a dropped column.

@@ -430,6 +430,79 @@ fn what_a_version_is_not_known_to_drop_is_still_there_or_it_is_rolled_back() {
     assert_eq!(world.query("select max(version)::text from tandem.ledger"), "1");
 }
 
+/// A version was recorded on an empty database: what stops it elsewhere is the user's own.
+#[test]
+fn what_is_in_the_way_of_a_version_is_refused_by_name_with_the_way_out() {
+    let up = "drop table notes;\ndrop function clear(text);\nalter table users drop column name;\n\
+              create table characters (id int constraint characters_key primary key);\ncreate index by_day on days (day);\n\
+              create type kind as enum ('a');\nalter table users add column emoji text;\n";
+    for (own, said, way_out) in [
+        (
+            "create schema o; create view o.v as select name from users",
+            "view o.v depends on column name",
+            "no CASCADE",
+        ),
+        (
+            "create schema o; create table o.t (id int references notes)",
+            "constraint t_id_fkey on table o.t",
+            "no CASCADE",
+        ),
+        ("create table kid () inherits (notes)", "table kid depends on table notes", "no CASCADE"),
+        (
+            "create policy p on days using (exists (select from users where name = 'x'))",
+            "policy p on table days",
+            "no CASCADE",
+        ),
+        ("create view v as select clear(''::text) is null as a", "view v depends on function clear", "no CASCADE"),
+        (
+            "create sequence characters",
+            "sequence characters is there already",
+            "alter sequence public.characters rename to characters_own",
+        ),
+        (
+            "create index characters on users (id)",
+            "relation \"characters\" already exists",
+            "alter index public.characters rename to characters_own",
+        ),
+        (
+            "create index by_day on users (id)",
+            "relation \"by_day\" already exists",
+            "alter index public.by_day rename to by_day_own",
+        ),
+        (
+            "create table mine (a int constraint characters_key unique)",
+            "on mine is there already",
+            "alter table public.mine rename constraint characters_key to characters_key_own",
+        ),
+        (
+            "create domain kind as text",
+            "domain kind is there already",
+            "alter domain public.kind rename to kind_own",
+        ),
+        (
+            "create type characters as (a int)",
+            "composite type characters is there already",
+            "alter type public.characters rename to characters_own",
+        ),
+        (
+            "alter table users add column emoji int",
+            "column users.emoji is there already",
+            "alter table \"public\".\"users\" rename column \"emoji\" to \"emoji_own\"",
+        ),
+    ] {
+        let world = second(up, "");
+        world.db.execute(own);
+        let before = world.query("select string_agg(oid::text, ' ' order by oid) from pg_class where oid >= 16384 and relname !~ '^pg_'");
+        world.start(&["true"]).expect(76).says(&["nothing has changed", said, way_out]);
+        let after = world.query("select string_agg(oid::text, ' ' order by oid) from pg_class where oid >= 16384 and relname !~ '^pg_'");
+        assert_eq!(before, after, "{own}");
+        if way_out.starts_with("alter") {
+            world.db.execute(way_out);
+            world.start(&["true"]).expect(0);
+        }
+    }
+}
+
 #[test]
 fn an_enum_value_that_is_added_and_used_in_one_repair_is_refused_before_anything_runs() {
     let mut world = World::empty();

@@ -11,6 +11,7 @@ use super::store::{Entry, Store};
 use crate::catalog::{self, Catalog, Effects, Kind, ObjectId, Optional};
 use crate::error::{Error, ExitCode, Result};
 use crate::ledger::Origin;
+use crate::repair;
 use crate::timeline::sql::{self, NonTransactional};
 use crate::timeline::{Number, Settings, SqlFile, Version};
 use backon::{BackoffBuilder as _, ExponentialBuilder};
@@ -222,7 +223,13 @@ async fn in_transaction(
     let (begin, result) = statements(session, context, step, unforced).await?;
     if let Err(failure) = result {
         let broken = failure.code.as_deref() == Some(CONTRACT_BROKEN);
-        let stop = failed(session, version, &begin, failure).await;
+        let code = failure.code.clone();
+        let stop = match failed(session, version, &begin, failure).await {
+            Stop::Failed(error) => {
+                Stop::Failed(own_objects(error, code.as_deref(), version, step.before, step.effects))
+            }
+            stop => stop,
+        };
         if broken {
             context.held.check(session).await?;
         }
@@ -615,6 +622,44 @@ pub(super) fn stop(failure: Failure, error: impl FnOnce(String) -> Error) -> Sto
         ));
     }
     if locked { Stop::Locked(error) } else { Stop::Failed(error) }
+}
+
+/// A version that was recorded on an empty database, and here meets dependents of what it drops or a name that is taken, meets what
+/// is the user's own. That is no fault of the file, and nobody but its owner can get it out of the way.
+pub(super) fn own_objects(
+    error: Error,
+    code: Option<&str>,
+    version: &Version,
+    before: &Catalog,
+    effects: Option<&Effects>,
+) -> Error {
+    let named = format!("version {} ({})", version.number, version.name);
+    match code {
+        Some("2BP01") => Error::new(
+            ExitCode::Refused,
+            format!("your own objects stand on what {named} drops, and nothing has changed: {}", error.found),
+        )
+        .expected(format!("nothing but the application's own stands on what {named} drops"))
+        .remedy(
+            "keep the definitions of those that depend on it (pg_get_viewdef, pg_get_functiondef, pg_get_constraintdef), drop them, \
+             start again, and make them anew where they still can be; no CASCADE is needed",
+        ),
+        Some("42P07" | "42710" | "42701" | "42723") => {
+            let taken = effects.map(|effects| repair::taken(before, effects)).unwrap_or_default();
+            if taken.is_empty() {
+                return error;
+            }
+            let (found, remedies): (Vec<String>, Vec<String>) =
+                taken.into_iter().map(|obstacle| (obstacle.found, obstacle.remedy)).unzip();
+            Error::new(
+                ExitCode::Refused,
+                format!("{named} makes what is there, and nothing has changed: {}: {}", found.join(", "), error.found),
+            )
+            .expected(format!("the names of what {named} makes are free"))
+            .remedy(format!("what is your own, rename, and start again: {}", remedies.join("; ")))
+        }
+        _ => error,
+    }
 }
 
 /// Names the failing statement by file, line and column, and rolls back.

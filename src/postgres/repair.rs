@@ -168,9 +168,13 @@ async fn run(
     match result {
         Ok(_) => Ok(()),
         Err(failure) => {
-            let clash = failure.code.as_deref().is_some_and(|code| CLASHES.contains(&code));
+            let code = failure.code.clone();
+            let clash = code.as_deref().is_some_and(|code| CLASHES.contains(&code));
             Err(match apply::failed_in(version, &begin, failure) {
                 Stop::Failed(error) if clash => Stop::Failed(half_there(error, version, there, effects)),
+                Stop::Failed(error) => {
+                    Stop::Failed(apply::own_objects(error, code.as_deref(), version, there, effects))
+                }
                 stop => stop,
             })
         }
