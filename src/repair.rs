@@ -193,7 +193,7 @@ fn standing(number: Number, actual: &Catalog, expected: &Expected, history: &His
         all.iter().filter(|(number, _)| when(*number)).map(|(_, form)| *form).collect::<Vec<_>>()
     };
     let like = |found: &Object, forms: &[Option<&Object>]| {
-        forms.iter().flatten().any(|form| found.detail.same(&form.detail, across(actual, expected)))
+        forms.iter().flatten().any(|form| found.detail.stands_for(&form.detail, across(actual, expected)))
     };
     // Seldom more than one step back: the form right before this version.
     let before = |id: &ObjectId| forms(id, &|n| n < number).pop().flatten();

@@ -453,7 +453,11 @@ fn what_is_in_the_way_of_a_version_is_refused_by_name_with_the_way_out() {
             "policy p on table days",
             "no CASCADE",
         ),
-        ("create view v as select clear(''::text) is null as a", "view v depends on function clear", "no CASCADE"),
+        (
+            "create view v as select clear(''::text) is null as a",
+            "view v depends on function clear",
+            "no CASCADE",
+        ),
         (
             "create sequence characters",
             "sequence characters is there already",
@@ -501,6 +505,40 @@ fn what_is_in_the_way_of_a_version_is_refused_by_name_with_the_way_out() {
             world.start(&["true"]).expect(0);
         }
     }
+}
+
+/// Postgres cannot take a label away, so that nobody could do anything about a refusal.
+#[test]
+fn labels_of_the_users_own_stay_in_an_enum_of_the_application() {
+    let mut world = World::empty();
+    world.set("QDRANT_URL", "none");
+    world.version(
+        "0001_first",
+        "create type mood as enum ('sad', 'ok');\ncreate table users (id int, mood mood);\n",
+        "",
+    );
+    world.version("0002_calm", "alter type mood add value 'calm';\n", "");
+    world.version("0003_last", "create table last (id int);\n", "");
+    world.record();
+    let database = || {
+        let mut sibling = world.sibling();
+        sibling.set("QDRANT_URL", "none");
+        sibling.start_before("0002");
+        sibling
+    };
+    let labels = "select string_agg(enumlabel, ' ' order by enumsortorder) from pg_enum where enumtypid = 'mood'::regtype";
+    let own = database();
+    own.db.execute("alter type mood add value 'mine' before 'ok'; insert into users values (1, 'mine')");
+    own.start(&["true"]).expect(0);
+    own.output(["verify"]).expect(0);
+    assert_eq!(own.query(labels), "sad mine ok calm");
+    assert_eq!(own.query("select mood::text from users"), "mine");
+    let ahead = database();
+    ahead.db.execute("alter type mood add value 'calm'");
+    ahead.start(&["true"]).expect(0);
+    let other = database();
+    other.db.execute("alter type mood rename value 'ok' to 'fine'");
+    other.start(&["true"]).expect(76).says(&["enum mood", "expected sad, ok; found sad, fine"]);
 }
 
 #[test]

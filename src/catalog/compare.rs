@@ -78,7 +78,7 @@ pub fn compare(actual: &Catalog, expected: &Catalog) -> Difference {
         match (found, wanted) {
             (None, _) => difference.missing.push(id.clone()),
             (_, None) => difference.extra.push(id.clone()),
-            (Some(found), Some(wanted)) if found.detail.same(&wanted.detail, across) => {}
+            (Some(found), Some(wanted)) if found.detail.stands_for(&wanted.detail, across) => {}
             (Some(found), Some(wanted)) => difference.different.push(Different {
                 id: id.clone(),
                 expected: wanted.detail.comparable(),

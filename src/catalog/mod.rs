@@ -497,6 +497,20 @@ impl Detail {
     }
 }
 
+impl Detail {
+    /// Whether this, found in a database, is what is wanted: the same, or an enum with labels of the user's own besides, which
+    /// no server can take away again.
+    pub fn stands_for(&self, wanted: &Self, across: bool) -> bool {
+        match (self, wanted) {
+            (Self::Enum(found), Self::Enum(wanted)) => {
+                let mut found = found.labels.iter();
+                wanted.labels.iter().all(|label| found.any(|other| other == label))
+            }
+            _ => self.same(wanted, across),
+        }
+    }
+}
+
 impl Table {
     fn comparable(&self) -> String {
         let mut text = match (self.foreign, self.unlogged) {
@@ -680,6 +694,15 @@ pub(crate) mod tests {
         assert_eq!(ObjectId::alone(Kind::Extension, "", "pg_trgm").to_string(), "extension pg_trgm");
         let index = ObjectId::part(Kind::Index, "public", "t", "btree(a)");
         assert_eq!(index.to_string(), "index btree(a) on t");
+    }
+
+    #[test]
+    fn an_enum_with_more_labels_stands_for_one_with_fewer_in_the_same_order() {
+        let of = |labels: &str| Detail::Enum(Enum { labels: labels.split(' ').map(str::to_owned).collect() });
+        for (found, stands) in [("a b", true), ("x a y b z", true), ("b a", false), ("a", false)] {
+            assert_eq!(of(found).stands_for(&of("a b"), false), stands, "{found}");
+            assert_eq!(of(found).same(&of("a b"), false), found == "a b", "{found}");
+        }
     }
 
     #[test]

@@ -111,7 +111,7 @@ impl<'a> Walk<'a> {
             self.known.entry(id).or_insert_with(|| Known { found: actual.objects.get(id), state: None });
         let state = match known.found {
             None => State::Missing,
-            Some(found) if found.detail.same(&wanted.detail, !same_major(actual.server, server)) => {
+            Some(found) if found.detail.stands_for(&wanted.detail, !same_major(actual.server, server)) => {
                 State::Matched
             }
             Some(_) => State::Different,
