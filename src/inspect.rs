@@ -1,8 +1,8 @@
 //! Reading both stores, without a lock and without a write, until there is a verdict and a plan.
 
 use crate::adoption::Foreign;
-use crate::catalog::render::complete;
-use crate::catalog::{Catalog, Expected};
+use crate::catalog::render::complete_beside;
+use crate::catalog::{Catalog, Expected, ObjectId};
 use crate::collection::{self, Observed, Role, SHADOW_PREFIX, ServerVersion, Stamp};
 use crate::error::{Error, ExitCode, Result};
 use crate::ledger::{self, Ledger, Standing};
@@ -241,12 +241,13 @@ fn ahead_of(
     if let verdict::Postgres::Partial { repair, .. } = verdict {
         coming.extend(repair.with(Action::Run));
         let missing = repair.with(Action::Complete).flat_map(|number| {
-            complete(&seen.catalog, &repair::wanted(number, &seen.catalog, expected, &repair.actions))
-                .statements
+            let wanted = repair::wanted(number, &seen.catalog, expected, &repair.actions);
+            complete_beside(&seen.catalog, &wanted, &repair.reshaped).statements
         });
         completing.extend(missing.map(|statement| statement.sql));
         if repair.with(Action::Run).next().is_none() {
-            let whole = complete(&seen.catalog, &repair::required(at, &seen.catalog, expected)).statements;
+            let required = repair::required(at, &seen.catalog, expected);
+            let whole = complete_beside(&seen.catalog, &required, &repair.reshaped).statements;
             completing = whole.into_iter().map(|statement| statement.sql).collect();
         }
     }
@@ -278,7 +279,7 @@ async fn read(
         None => introspect::introspect_known(session.connection(), schemas, subject.exclude).await?,
     };
     let foreign = foreign::read(session, &timeline.settings).await?;
-    let mut proofs = BTreeMap::new();
+    let (mut proofs, mut empty) = (BTreeMap::new(), BTreeSet::new());
     let at = ledger.as_ref().map_or(0, Ledger::at);
     let difference = expected.compare(&catalog, at);
     let proven = at > 0 && difference.is_proof() && difference.extra.is_empty();
@@ -288,8 +289,28 @@ async fn read(
                 proofs.insert(version.number, ask(session, version, proof).await?);
             }
         }
+        for table in repair::in_another_form(&catalog, expected) {
+            if is_empty(session, &table).await? {
+                empty.insert(table);
+            }
+        }
     }
-    Ok((Seen { catalog, ledger, proofs, others, foreign }, detector))
+    Ok((Seen { catalog, ledger, proofs, others, foreign, empty }, detector))
+}
+
+/// Does a table hold no row? One that may not be read is taken to hold some.
+async fn is_empty(session: &mut Session, table: &ObjectId) -> Result<bool> {
+    session.run("setting a savepoint", "savepoint empty").await?;
+    match session.batch(format!("select not exists (select from {})", repair::named(table))).await {
+        Ok(rows) => {
+            session.run("releasing a savepoint", "release savepoint empty").await?;
+            cell(&rows, 0, 0)
+        }
+        Err(failure) if failure.lost => Err(failure.into_error("looking for rows")),
+        Err(_) => {
+            session.run("going back to a savepoint", "rollback to savepoint empty").await.map(|_| false)
+        }
+    }
 }
 
 /// A proof on a database that may lack the tables it reads: an error of the server means that it does not hold, unless it

@@ -290,6 +290,10 @@ pub fn describe(verdict: &Postgres, timeline: &Timeline) -> String {
                 let more = if ids.len() > 5 { " and more" } else { "" };
                 text.push_str(&format!("; {} {word}: {}{more}", ids.len(), shown.join(", ")));
             }
+            if !repair.reshaped.is_empty() {
+                let tables: Vec<String> = repair.reshaped.iter().map(ToString::to_string).collect();
+                text.push_str(&format!("; without a row, and given its form: {}", tables.join(", ")));
+            }
             text.push_str(&list("to be run:", repair.with(Action::Run).collect()));
             text.push_str(&list("to be completed:", repair.with(Action::Complete).collect()));
             text.push_str(&extras(&repair.extras));

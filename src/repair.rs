@@ -6,7 +6,7 @@
 //! that something a version drops is not there counts only where the version has no other evidence, since what was never
 //! made is missing as well.
 
-use crate::catalog::render::{Completion, complete};
+use crate::catalog::render::{Completion, complete_beside};
 use crate::catalog::{Catalog, Detail, Different, Effects, Expected, Kind, Object, ObjectId};
 use crate::timeline::{Number, Timeline};
 use serde::Serialize;
@@ -50,6 +50,8 @@ pub struct Repair {
     pub missing: Vec<ObjectId>,
     /// What is there in another form than that version's.
     pub different: Vec<ObjectId>,
+    /// Tables of another beginning that a ledger claims and that hold no row: they are given their form.
+    pub reshaped: BTreeSet<ObjectId>,
     /// What nothing of this can resolve, in words.
     pub obstacles: Vec<Obstacle>,
     /// The user's own objects.
@@ -72,6 +74,8 @@ pub struct Evidence<'a> {
     pub claimed: Option<Number>,
     /// The claim is that of tandem's own ledger.
     pub own: bool,
+    /// Of the tables that are [`in_another_form`], those that hold no row.
+    pub empty: &'a BTreeSet<ObjectId>,
 }
 
 /// Objects of the database that no version has.
@@ -114,6 +118,7 @@ pub fn repair(
         missing: difference.missing_roots().cloned().collect(),
         different: difference.different.iter().map(|different| different.id.clone()).collect(),
         extras: extras(actual, &history),
+        reshaped: evidence.empty.iter().filter(|table| claimed(evidence, table, &history)).cloned().collect(),
         obstacles: Vec::new(),
         actions,
     };
@@ -133,6 +138,29 @@ impl Repair {
             && self.missing.is_empty()
             && self.different.is_empty()
     }
+}
+
+/// Whether a ledger claims the version that makes a table.
+fn claimed(evidence: &Evidence<'_>, table: &ObjectId, history: &History<'_>) -> bool {
+    let made = history.get(table).and_then(|forms| forms.first()).map(|(number, _)| *number);
+    made.is_some_and(|made| evidence.claimed.is_some_and(|claimed| claimed >= made))
+}
+
+/// Tables that bear the name of a version's table and have a column in a form that no version has. Whether they hold
+/// rows decides what can be done about them.
+pub fn in_another_form(actual: &Catalog, expected: &Expected) -> BTreeSet<ObjectId> {
+    let history = history(expected);
+    let across = across(actual, expected);
+    let strange = actual.objects.iter().filter(|(id, object)| {
+        id.kind == Kind::Column
+            && history.get(id).is_some_and(|forms| {
+                !forms.iter().any(|(_, form)| form.is_some_and(|f| object.detail.same(&f.detail, across)))
+            })
+    });
+    strange
+        .map(|(id, _)| ObjectId::relation(Kind::Table, &*id.schema, &*id.relation))
+        .filter(|table| actual.objects.contains_key(table))
+        .collect()
 }
 
 fn action(
@@ -339,12 +367,10 @@ fn obstacles(
     };
     // Objects that are there in another form, and that no version to be run is going to change.
     let required = required(repair.at, actual, expected);
-    let Completion { impossible, .. } = complete(actual, &required);
+    let Completion { impossible, .. } = complete_beside(actual, &required, &repair.reshaped);
     let impossible: Vec<&Different> = impossible.iter().filter(|different| !touched(&different.id)).collect();
     let relation = |id: &ObjectId| (id.schema.clone(), id.relation.clone());
-    let taken: BTreeSet<_> =
-        impossible.iter().filter(|d| d.id.kind.is_relation()).map(|d| relation(&d.id)).collect();
-    let foreign = foreign_tables(repair, actual, expected, evidence, history, &taken);
+    let foreign = foreign_tables(repair, actual, expected, evidence, history, &impossible);
     // What a table is that is not the version's own is told once, not column by column.
     let told =
         |id: &ObjectId| id.is_part() && foreign.iter().any(|(table, ..)| relation(table) == relation(id));
@@ -357,7 +383,8 @@ fn obstacles(
     }));
     let first = expected.index.versions.first().map(|version| version.number);
     // More than one of the first version's tables in another form is another beginning, which nothing can be added to.
-    let another = foreign.iter().filter(|(_, made, _)| Some(*made) == first).count() > 1;
+    let another = foreign.iter().filter(|(_, made, _)| Some(*made) == first).count();
+    let another = another > 0 && another + repair.reshaped.len() > 1;
     obstacles.extend(foreign.into_iter().map(|(_, _, obstacle)| obstacle));
     if another {
         let remedy = begin_anew(&timeline.settings.schemas);
@@ -415,8 +442,13 @@ fn foreign_tables(
     expected: &Expected,
     evidence: &Evidence<'_>,
     history: &History<'_>,
-    taken: &BTreeSet<(String, String)>,
+    impossible: &[&Different],
 ) -> Vec<(ObjectId, Number, Obstacle)> {
+    let taken: BTreeSet<(&str, &str)> = impossible
+        .iter()
+        .filter(|d| d.id.kind.is_relation())
+        .map(|d| (&*d.id.schema, &*d.id.relation))
+        .collect();
     let required = required(repair.at, actual, expected);
     let mut lacking: BTreeMap<(&str, &str), Vec<&str>> = BTreeMap::new();
     for id in required.objects.keys().filter(|id| id.kind == Kind::Column) {
@@ -446,14 +478,24 @@ fn foreign_tables(
                 && id.relation == relation
                 && !history.contains_key(id)
         });
-        let believed = evidence.claimed.is_some_and(|claimed| claimed >= made) && (evidence.own || !strange);
-        if gaps.is_empty() || believed || taken.contains(&(schema.to_owned(), relation.to_owned())) {
+        let believed = claimed(evidence, &table, history)
+            && (evidence.own || !strange || repair.reshaped.contains(&table));
+        if gaps.is_empty() || believed || taken.contains(&(schema, relation)) {
             continue;
         }
         let more = if gaps.len() > 1 { format!(" and {} more", gaps.len() - 1) } else { String::new() };
+        let differing: Vec<&str> = impossible
+            .iter()
+            .filter(|d| d.id.kind == Kind::Column && (&*d.id.schema, &*d.id.relation) == (schema, relation))
+            .map(|d| d.id.name.as_str())
+            .collect();
+        let differing = match differing.as_slice() {
+            [] => String::new(),
+            names => format!("; in another form are its {}", names.join(", ")),
+        };
         let obstacle = Obstacle {
             found: format!(
-                "{table} is in the way: version {made} makes a table of that name, and this one lacks its column {}{more}",
+                "{table} is in the way: version {made} makes a table of that name, and this one lacks its column {}{more}{differing}",
                 gaps[0]
             ),
             remedy: format!("if it is your own, rename it: {}", rename(&table)),
@@ -698,6 +740,11 @@ fn own_references(own: &Own<'_>, table: &ObjectId, number: Number) -> Vec<Obstac
             _ => None,
         })
         .collect()
+}
+
+/// A relation as SQL names it.
+pub fn named(id: &ObjectId) -> String {
+    [&id.schema, &id.relation].map(|name| format!("\"{}\"", name.replace('"', "\"\""))).join(".")
 }
 
 /// A name as the server writes it.

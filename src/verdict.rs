@@ -5,7 +5,7 @@ use crate::catalog::{self, Catalog, Difference, Expected, Kind, ObjectId};
 use crate::ledger::{Divergence, Ledger, Standing};
 use crate::repair::{self, Evidence, Repair};
 use crate::timeline::{Number, Timeline};
-use std::collections::{BTreeMap, HashSet};
+use std::collections::{BTreeMap, BTreeSet, HashSet};
 
 /// What was read from Postgres.
 #[derive(Debug, Clone)]
@@ -18,6 +18,8 @@ pub struct Seen {
     pub others: Vec<Catalog>,
     /// The ledgers of other tools.
     pub foreign: Vec<Foreign>,
+    /// Tables that are [in another form](repair::in_another_form) and hold no row.
+    pub empty: BTreeSet<ObjectId>,
 }
 
 /// The verdict on Postgres.
@@ -96,7 +98,7 @@ fn versioned(
     let found = &seen.catalog;
     let difference = difference(found, expected, claimed);
     let proven = difference.is_proof() || under_way(timeline, expected, claimed, &difference);
-    let evidence = Evidence { proofs: &seen.proofs, claimed: Some(claimed), own: true };
+    let evidence = Evidence { proofs: &seen.proofs, claimed: Some(claimed), own: true, empty: &seen.empty };
     let repair = match proven && !is_beyond(timeline, expected, claimed, &difference) {
         true => None,
         false => repair::repair(found, expected, timeline, &evidence),
@@ -155,7 +157,7 @@ fn unversioned(timeline: &Timeline, expected: &Expected, seen: &Seen) -> Postgre
     }
     let ranked = catalog::resemble(&seen.catalog, expected);
     let claimed = adoption::claimed(&seen.foreign, timeline);
-    let evidence = Evidence { proofs: &seen.proofs, claimed, own: false };
+    let evidence = Evidence { proofs: &seen.proofs, claimed, own: false, empty: &seen.empty };
     let words = || seen.foreign.iter().map(|ledger| ledger.describe(timeline)).collect::<Vec<_>>();
     if let Some(repair) = repair::repair(&seen.catalog, expected, timeline, &evidence) {
         let Repair { at, matched, .. } = repair;

@@ -74,8 +74,8 @@ fn judge(timeline: &Timeline, expected: &Expected, catalog: Catalog, rows: Optio
         ..Ledger::default()
     });
     let standing = ledger.as_ref().map(|ledger| stands(&ledger.rows, timeline));
-    let (proofs, others, foreign) = Default::default();
-    let seen = Seen { catalog, ledger, proofs, others, foreign };
+    let (proofs, others, foreign, empty) = Default::default();
+    let seen = Seen { catalog, ledger, proofs, others, foreign, empty };
     verdict::postgres(timeline, expected, &seen, standing)
 }
 

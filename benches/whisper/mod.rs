@@ -103,7 +103,8 @@ fn compare(report: &mut String) {
         let catalog =
             runtime.block_on(introspect(&mut connection, &["public".to_owned()], &exclude)).unwrap();
         let read = start.elapsed();
-        let evidence = Evidence { proofs: &Default::default(), claimed: None, own: false };
+        let evidence =
+            Evidence { proofs: &Default::default(), claimed: None, own: false, empty: &Default::default() };
         let found = repair(&catalog, &expected, &timeline, &evidence).unwrap();
         assert!(found.is_whole() && resemble(&catalog, &expected).last().unwrap().is_exact());
         reading.push(read);

@@ -48,6 +48,11 @@ impl Completion {
 
 /// Renders what `actual` lacks of `wanted`.
 pub fn complete(actual: &Catalog, wanted: &Catalog) -> Completion {
+    complete_beside(actual, wanted, &BTreeSet::new())
+}
+
+/// The same, where these tables hold no row: another type of one of their columns is in nobody's way.
+pub fn complete_beside(actual: &Catalog, wanted: &Catalog, empty: &BTreeSet<ObjectId>) -> Completion {
     let difference = compare(actual, wanted);
     let mut renderer = Renderer::new(actual, wanted);
     for id in &difference.missing {
@@ -62,7 +67,11 @@ pub fn complete(actual: &Catalog, wanted: &Catalog) -> Completion {
             renderer.completion.impossible.push(different);
             continue;
         };
-        if !renderer.mended(&different.id, &found.detail, &object.detail) {
+        let id = &different.id;
+        let table = ObjectId::relation(Kind::Table, &*id.schema, &*id.relation);
+        let resolved = renderer.mended(id, &found.detail, &object.detail)
+            || empty.contains(&table) && renderer.reshaped(id, &found.detail, &object.detail);
+        if !resolved {
             renderer.completion.impossible.push(different);
         }
     }
@@ -320,6 +329,30 @@ impl<'a> Renderer<'a> {
             let sql = format!("ALTER TABLE {table} ALTER COLUMN {name} SET NOT NULL");
             self.push(Stage::Check, id, sql, Some(offenders));
         }
+        true
+    }
+
+    /// Gives a column without a value its type, its default and its NOT NULL; false if it is not a plain one.
+    fn reshaped(&mut self, id: &ObjectId, found: &Detail, wanted: &Detail) -> bool {
+        let (Detail::Column(found), Detail::Column(column)) = (found, wanted) else { return false };
+        let plain =
+            |column: &Column| !column.serial && column.identity.is_none() && column.generated.is_none();
+        if !plain(found) || !plain(column) {
+            return false;
+        }
+        let name = quoted(&id.name);
+        let collation =
+            column.collation.as_ref().map_or(String::new(), |collation| format!(" COLLATE {collation}"));
+        let mut actions = vec![
+            format!("ALTER COLUMN {name} DROP DEFAULT"),
+            format!("ALTER COLUMN {name} TYPE {}{collation} USING NULL", column.data_type),
+        ];
+        if let Some(default) = &column.default {
+            actions.push(format!("ALTER COLUMN {name} SET DEFAULT {default}"));
+        }
+        let not_null = if column.not_null { "SET" } else { "DROP" };
+        actions.push(format!("ALTER COLUMN {name} {not_null} NOT NULL"));
+        self.plain(Stage::Column, id, format!("ALTER TABLE {} {}", relation(id), actions.join(", ")));
         true
     }
 

@@ -7,7 +7,7 @@ use super::guard::{self, Suspects};
 use super::introspect;
 use super::session::{Failure, Session, cell, contract_assertion, literal, search_path, set_search_path};
 use super::store::Entry;
-use crate::catalog::render::{Completion, Statement, complete};
+use crate::catalog::render::{Completion, Statement, complete_beside};
 use crate::catalog::{Catalog, Detail, Effects, Expected, Kind, ObjectId, compare_leniently};
 use crate::error::{Error, ExitCode, Result};
 use crate::ledger::Origin;
@@ -63,6 +63,9 @@ async fn once(
     if let Err(failure) = session.batch(begin).await {
         return Err(Stop::Failed(context.store.unwritable(session, failure).await));
     }
+    for table in &step.repair.reshaped {
+        still_empty(session, table).await?;
+    }
     let mut there = step.before.clone();
     let mut ran: Vec<&Effects> = Vec::new();
     let mut origins: BTreeMap<Number, Origin> = BTreeMap::new();
@@ -83,7 +86,8 @@ async fn once(
             Action::Complete => {
                 let actual = read(session, context).await?;
                 let wanted = repair::wanted(*number, &actual, step.expected, &step.repair.actions);
-                add(session, context, version, &actual, &complete(&actual, &wanted)).await?;
+                let missing = complete_beside(&actual, &wanted, &step.repair.reshaped);
+                add(session, context, version, &actual, &missing).await?;
                 seed(session, context, version).await?;
                 Origin::Completed
             }
@@ -93,7 +97,7 @@ async fn once(
     let at = step.repair.at;
     let mut actual = read(session, context).await?;
     let required = repair::required(at, &actual, step.expected);
-    let rest = complete(&actual, &required);
+    let rest = complete_beside(&actual, &required, &step.repair.reshaped);
     if !rest.statements.is_empty() {
         let Some(version) = step.timeline.version(at) else { return Err(unknown(at).into()) };
         add(session, context, version, &actual, &rest).await?;
@@ -103,6 +107,30 @@ async fn once(
     verify(session, step, &actual, &ran).await?;
     record(session, context, step, &actual, &origins).await?;
     Ok(actual)
+}
+
+/// Keeps a table without rows from getting any until the end of the transaction, or refuses.
+async fn still_empty(session: &mut Session, table: &ObjectId) -> std::result::Result<(), Stop> {
+    let name = repair::named(table);
+    let sql = format!("lock table {name} in access exclusive mode; select exists (select from {name})");
+    let rows = session.batch(sql).await.map_err(|failure| {
+        apply::stop(failure, |words| {
+            Error::new(
+                ExitCode::Refused,
+                format!("{table} cannot be given its form, and nothing has changed: {words}"),
+            )
+        })
+    })?;
+    match cell(&rows, 0, 0)? {
+        false => Ok(()),
+        true => Err(Error::new(
+            ExitCode::Refused,
+            format!("{table} has got rows since it was looked at, and nothing has changed"),
+        )
+        .expected("a table without rows, whose columns can be given their form without a loss")
+        .remedy("start again: what to do about its rows is said then")
+        .into()),
+    }
 }
 
 fn unknown(number: Number) -> Error {
@@ -285,7 +313,7 @@ async fn add(
         let error = Error::new(
             ExitCode::Refused,
             format!(
-                "{what} of version {} ({}) is missing and could not be added, so everything was rolled back: {words}",
+                "{what} of version {} ({}) could not be completed, so everything was rolled back: {words}",
                 version.number, version.name
             ),
         );

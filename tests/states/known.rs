@@ -145,6 +145,10 @@ impl State {
         Self { files: FILES, ..self }
     }
 
+    fn without_files(self) -> Self {
+        Self { files: None, ..self }
+    }
+
     fn file(self, rows: &'static [&'static str]) -> Self {
         Self { files: Some(rows), ..self }
     }
@@ -416,9 +420,32 @@ pub fn states() -> Vec<State> {
             .files(),
         State::new("v1.0.6 populated, as observed", "head", |f| f.observed("v1.0.6"), Head("adopted")).files(),
         State::new("v1.0.6 without any ledger", "head", baseline, Head("legacy: no ledger")),
-        State::new("v1.0.7 fresh, seven tables", "rc 1, E1", |f| f.observed("v1.0.7"), Refused(76, &["table characters is in the way", "table users is in the way"]))
+        State::new("v1.0.7 fresh, seven tables", "rc 1, E1", |f| f.observed("v1.0.7"), Head("partial: public.alembic_version (Alembic) names 20251011_baseline_v106, which claims version 1; "))
             .alembic(&["20251011_baseline_v106"])
-            .way_out(BEGIN_ANEW),
+            .without_files()
+            .empty(),
+        State::new("v1.0.7 with rows in the tables of its own", "rc 1, E1", |f| f.observed("v1.0.7"), Head("partial: public.alembic_version (Alembic) names 20251011_baseline_v106, which claims version 1; "))
+            .alembic(&["20251011_baseline_v106"])
+            .without_files()
+            .empty()
+            .then("insert into user_facts (user_id, bot_name, fact_type, fact_value) values ('u1', 'elena', 'pet', 'Rex'), ('u2', 'elena', 'job', 'baker');
+                   insert into user_relationships (user_id, bot_name, affection) values ('u1', 'elena', 0.7);"),
+        State::new(
+            "v1.0.7 with rows in all seven tables",
+            "rc 1, E1",
+            |f| f.observed("v1.0.7"),
+            Refused(
+                76,
+                &[
+                    "table characters is in the way: version 1 makes a table of that name, and this one lacks its column allow_full_roleplay and 7 more; in another form are its created_at, name, updated_at",
+                    "table users is in the way: version 1 makes a table of that name, and this one lacks its column last_seen and 4 more; in another form are its created_at, display_name, username",
+                    "column character_attributes.created_at: expected",
+                ],
+            ),
+        )
+        .alembic(&["20251011_baseline_v106"])
+        .without_files()
+        .way_out(BEGIN_ANEW),
         State::new("v1.0.6 started with v1.0.7; v1.0.18 to v1.0.27 fresh after the first start", "head", baseline, Head("adopted: public.alembic_version (Alembic) names 20251011_baseline_v106, which claims version 1"))
             .alembic(&["20251011_baseline_v106"]),
         State::new("v1.0.8 fresh", "rc 0, at head, one table missing", baseline, Head("stale stamp"))

@@ -145,7 +145,6 @@ fn start(facts: &Facts, at: usize, state: &State, version: PgVersion) -> Result 
 /// A start while somebody reads `characters` in a transaction, who goes once the start has met the lock.
 fn start_beside_a_reader(world: &World) -> Outcome {
     use sqlx::Connection;
-    use std::io::BufRead;
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
     let reader = runtime.block_on(async {
         let url = format!("{}?application_name=slow-reader", world.db.url());
@@ -153,14 +152,22 @@ fn start_beside_a_reader(world: &World) -> Outcome {
         sqlx::raw_sql("begin; select count(*) from characters").execute(&mut reader).await.unwrap();
         reader
     });
+    let outcome = start_until_locked(world, || runtime.block_on(async { reader.close().await.unwrap() }));
+    assert!(outcome.stderr.contains("slow-reader"), "{}", outcome.stderr);
+    assert!(outcome.stderr.contains("idle in transaction"), "{}", outcome.stderr);
+    outcome
+}
+
+/// A start that meets a lock, which something then gives up.
+fn start_until_locked(world: &World, give_up: impl FnOnce()) -> Outcome {
+    use std::io::BufRead;
     let mut child = world.tandem(["run", "--", "true"]).stderr(std::process::Stdio::piped()).spawn().unwrap();
     let mut lines = std::io::BufReader::new(child.stderr.take().unwrap());
     let mut said = String::new();
     while !said.contains("met a lock") {
         assert!(lines.read_line(&mut said).unwrap() > 0, "no lock was met:\n{said}");
     }
-    assert!(said.contains("slow-reader") && said.contains("idle in transaction"), "{said}");
-    runtime.block_on(async { reader.close().await.unwrap() });
+    give_up();
     std::io::Read::read_to_string(&mut lines, &mut said).unwrap();
     let code = child.wait().unwrap().code().unwrap();
     Outcome { code, stdout: String::new(), stderr: said }
@@ -259,6 +266,33 @@ fn exactly_the_versions_whose_effects_are_missing_run_in_one_transaction() {
         let transactions = world.query("select count(distinct xmin::text)::text from tandem.ledger");
         assert_eq!(transactions, "1", "{name}: one transaction");
     }
+}
+
+/// Only a table that holds no row may be given another form; one that gets rows while a start waits for it is looked at anew.
+#[test]
+fn a_table_that_gets_rows_while_it_is_about_to_be_given_its_form_is_left_alone() {
+    use sqlx::Connection;
+    let facts = Facts::load();
+    let states = known::states();
+    let state = states.iter().find(|state| state.name == "v1.0.7 fresh, seven tables").unwrap();
+    let world = world(PgVersion::V16);
+    let built = (state.catalog)(&facts);
+    world.db.execute(&format!("{}{}", known::ddl(&facts, &built), known::ledgers(state)));
+    let before = catalog(&world);
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+    let mut writer = runtime.block_on(sqlx::PgConnection::connect(&world.db.url())).unwrap();
+    let insert = "begin; insert into users (username) values ('somebody')";
+    runtime.block_on(sqlx::raw_sql(insert).execute(&mut writer)).unwrap();
+    let outcome = start_until_locked(&world, || {
+        runtime.block_on(sqlx::raw_sql("commit").execute(&mut writer)).unwrap();
+    });
+    assert_eq!(outcome.code, 76, "{}", outcome.stderr);
+    assert!(outcome.stderr.contains("table users has got rows since it was looked at"), "{}", outcome.stderr);
+    assert_eq!(world.query("select string_agg(username, '') from users"), "somebody");
+    assert_eq!(catalog(&world), before);
+    let again = world.start(&["true"]);
+    assert_eq!(again.code, 76);
+    assert!(again.stderr.contains("table users is in the way"), "{}", again.stderr);
 }
 
 #[test]
