@@ -5,6 +5,7 @@
 
 use crate::timeline::{Number, Timeline};
 use serde::Serialize;
+use std::collections::BTreeSet;
 use std::fmt;
 
 /// A tool whose ledger is known.
@@ -34,6 +35,8 @@ struct Shape {
     name: &'static str,
     /// Its ledger's columns in alphabetical order.
     columns: &'static [&'static str],
+    /// The categories of their types, as `pg_type.typcategory` has them; a dot where any will do.
+    kinds: &'static str,
     /// The text of a row as SQL, the condition that the row counts, and the order in which rows were written.
     text: &'static str,
     condition: &'static str,
@@ -46,6 +49,7 @@ const SHAPES: [Shape; 10] = [
         key: "alembic",
         name: "Alembic",
         columns: &["version_num"],
+        kinds: "S",
         text: "version_num",
         condition: "true",
         order: "version_num",
@@ -55,6 +59,7 @@ const SHAPES: [Shape; 10] = [
         key: "sqlx",
         name: "sqlx",
         columns: &["checksum", "description", "execution_time", "installed_on", "success", "version"],
+        kinds: "....BN",
         text: "version",
         condition: "success",
         order: "version",
@@ -75,6 +80,7 @@ const SHAPES: [Shape; 10] = [
             "type",
             "version",
         ],
+        kinds: ".......B.S",
         text: "coalesce(version, script)",
         condition: "success",
         order: "installed_rank",
@@ -84,6 +90,7 @@ const SHAPES: [Shape; 10] = [
         key: "golang-migrate",
         name: "golang-migrate",
         columns: &["dirty", "version"],
+        kinds: "BN",
         text: "version::text || case when dirty then ' (dirty)' else '' end",
         condition: "true",
         order: "version",
@@ -93,6 +100,7 @@ const SHAPES: [Shape; 10] = [
         key: "dbmate",
         name: "dbmate",
         columns: &["version"],
+        kinds: "S",
         text: "version",
         condition: "true",
         order: "version",
@@ -102,6 +110,7 @@ const SHAPES: [Shape; 10] = [
         key: "goose",
         name: "goose",
         columns: &["id", "is_applied", "tstamp", "version_id"],
+        kinds: ".B.N",
         text: "version_id",
         condition: "is_applied and version_id > 0",
         order: "id",
@@ -120,6 +129,7 @@ const SHAPES: [Shape; 10] = [
             "rolled_back_at",
             "started_at",
         ],
+        kinds: "..D..SDD",
         text: "migration_name",
         condition: "finished_at is not null and rolled_back_at is null",
         order: "started_at",
@@ -129,6 +139,7 @@ const SHAPES: [Shape; 10] = [
         key: "refinery",
         name: "refinery",
         columns: &["applied_on", "checksum", "name", "version"],
+        kinds: "...N",
         text: "version",
         condition: "true",
         order: "version",
@@ -138,6 +149,7 @@ const SHAPES: [Shape; 10] = [
         key: "diesel",
         name: "Diesel",
         columns: &["run_on", "version"],
+        kinds: ".S",
         text: "version",
         condition: "true",
         order: "version",
@@ -147,11 +159,31 @@ const SHAPES: [Shape; 10] = [
         key: "files",
         name: "a start script",
         columns: &["applied_at", "migration_name"],
+        kinds: ".S",
         text: "migration_name",
         condition: "true",
         order: "applied_at, migration_name",
     },
 ];
+
+/// A table, as far as it takes to tell whether it is a ledger.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Table {
+    pub schema: String,
+    pub name: String,
+    /// As SQL names it.
+    pub quoted: String,
+    /// The columns in alphabetical order, joined by commas, and the categories of their types in the same order.
+    pub columns: String,
+    pub kinds: String,
+    /// It has a primary key.
+    pub keyed: bool,
+    /// This role may insert into it and delete from it.
+    pub writable: bool,
+}
+
+/// The names that tools give to a ledger of one column, which alone says little.
+const PLAIN_NAMES: [&str; 2] = ["alembic_version", "schema_migrations"];
 
 /// The columns of Rails' second table, which tells its ledger from dbmate's.
 const RAILS_METADATA: [&str; 4] = ["created_at", "key", "updated_at", "value"];
@@ -196,20 +228,35 @@ pub fn signatures() -> impl Iterator<Item = String> {
     SHAPES.iter().map(|shape| shape.columns.join(",")).chain([RAILS_METADATA.join(",")])
 }
 
-/// Tells the ledgers among tables by their sorted column names.
+/// Tells the ledgers among tables by their columns.
 ///
-/// `tables` are pairs of a table's name and its columns, joined by commas.
-pub fn identify(tables: &[(String, String)]) -> Vec<(Tool, String)> {
-    let rails = tables.iter().any(|(name, columns)| {
-        name.ends_with("ar_internal_metadata") && *columns == RAILS_METADATA.join(",")
-    });
-    let tool = |columns: &str| {
-        SHAPES.iter().find(|shape| shape.columns.join(",") == columns).map(|shape| shape.tool)
+/// One column of text is a ledger only as the table's key, or under the tool's own name: anybody may have such a table.
+pub fn identify(tables: Vec<Table>) -> Vec<(Tool, Table)> {
+    let rails: BTreeSet<String> = tables
+        .iter()
+        .filter(|table| table.name == "ar_internal_metadata" && table.columns == RAILS_METADATA.join(","))
+        .map(|table| table.schema.clone())
+        .collect();
+    let alike = |shape: &Shape, table: &Table| {
+        shape.columns.join(",") == table.columns
+            && shape.kinds.len() == table.kinds.len()
+            && shape
+                .kinds
+                .chars()
+                .zip(table.kinds.chars())
+                .all(|(wanted, kind)| wanted == '.' || wanted == kind)
+            && (shape.columns.len() > 1 || table.keyed || PLAIN_NAMES.contains(&&*table.name))
     };
-    let found = tables.iter().filter_map(|(name, columns)| Some((tool(columns)?, name.clone())));
-    found
-        .map(|(tool, name)| if tool == Tool::Dbmate && rails { (Tool::Rails, name) } else { (tool, name) })
-        .collect()
+    let found = tables.into_iter().filter_map(|table| {
+        let shape = SHAPES.iter().find(|shape| alike(shape, &table))?;
+        let tool = if shape.tool == Tool::Dbmate && rails.contains(&table.schema) {
+            Tool::Rails
+        } else {
+            shape.tool
+        };
+        Some((tool, table))
+    });
+    found.collect()
 }
 
 /// Another tool's ledger as it was found.
@@ -220,6 +267,9 @@ pub struct Foreign {
     pub table: String,
     /// What its rows name, oldest first; `None` if this role may not read it.
     pub rows: Option<Vec<String>>,
+    /// Whether this role may put another row in the place of those.
+    #[serde(skip)]
+    pub writable: bool,
 }
 
 impl Foreign {
@@ -243,7 +293,7 @@ impl Foreign {
 
     /// In words: what it is, what it names, and what that claims.
     pub fn describe(&self, timeline: &Timeline) -> String {
-        let Self { tool, table, rows } = self;
+        let Self { tool, table, rows, .. } = self;
         let table = table.replace('"', "");
         let names = match rows.as_deref() {
             None => "may not be read by this role".to_owned(),
@@ -271,7 +321,8 @@ impl Foreign {
     }
 
     /// The statements that leave an Alembic ledger at what was proven, so that the old start script has nothing to do.
-    /// Empty if the timeline maps nothing to that version, or a row names what it does not know: that may be newer.
+    /// Empty if the timeline maps nothing to that version, a row names what it does not know, which may be newer, or
+    /// nothing but its one column says that an empty table is Alembic's.
     pub fn mirror(&self, timeline: &Timeline, at: Number) -> String {
         let revision = timeline
             .versions
@@ -279,7 +330,9 @@ impl Foreign {
             .rev()
             .filter(|v| v.number <= at)
             .find_map(|v| v.adoption.get(self.tool.key()).and_then(|names| names.last()));
-        let known = self.unknown(timeline).iter().all(|row| row.is_empty());
+        let named = self.table.replace('"', "").ends_with(".alembic_version");
+        let known = self.unknown(timeline).iter().all(|row| row.is_empty())
+            && (named || self.claims(timeline).is_some());
         match (self.tool, &self.rows, revision) {
             (Tool::Alembic, Some(_), Some(revision)) if known => format!(
                 "delete from {table}; insert into {table} (version_num) values ('{}');",
@@ -318,39 +371,57 @@ mod tests {
             tool: Tool::Alembic,
             table: "\"public\".\"alembic_version\"".into(),
             rows: Some(rows.iter().map(|row| (*row).to_owned()).collect()),
+            writable: true,
         }
     }
 
     #[test]
     fn a_ledger_is_told_by_its_columns_and_never_by_its_name() {
-        let table = |name: &str, columns: &str| (name.to_owned(), columns.to_owned());
-        for (columns, tool) in [
-            ("version_num", Tool::Alembic),
-            ("checksum,description,execution_time,installed_on,success,version", Tool::Sqlx),
+        let table = |name: &str, columns: &str, kinds: &str| Table {
+            schema: "public".into(),
+            name: name.into(),
+            quoted: format!("public.{name}"),
+            columns: columns.into(),
+            kinds: kinds.into(),
+            keyed: true,
+            writable: true,
+        };
+        for (columns, kinds, tool) in [
+            ("version_num", "S", Tool::Alembic),
+            ("checksum,description,execution_time,installed_on,success,version", "USNDBN", Tool::Sqlx),
             (
                 "checksum,description,execution_time,installed_by,installed_on,installed_rank,script,success,type,version",
+                "NSNSDNSBSS",
                 Tool::Flyway,
             ),
-            ("dirty,version", Tool::GolangMigrate),
-            ("version", Tool::Dbmate),
-            ("id,is_applied,tstamp,version_id", Tool::Goose),
+            ("dirty,version", "BN", Tool::GolangMigrate),
+            ("version", "S", Tool::Dbmate),
+            ("id,is_applied,tstamp,version_id", "NBDN", Tool::Goose),
             (
                 "applied_steps_count,checksum,finished_at,id,logs,migration_name,rolled_back_at,started_at",
+                "NSDSSSDD",
                 Tool::Prisma,
             ),
-            ("applied_on,checksum,name,version", Tool::Refinery),
-            ("run_on,version", Tool::Diesel),
-            ("applied_at,migration_name", Tool::Files),
+            ("applied_on,checksum,name,version", "SSSN", Tool::Refinery),
+            ("run_on,version", "DS", Tool::Diesel),
+            ("applied_at,migration_name", "DS", Tool::Files),
         ] {
-            let found = identify(&[table("schema_migrations", columns), table("orders", "id,name")]);
-            assert_eq!(found, [(tool, "schema_migrations".to_owned())], "{columns}");
+            let ledger = table("anything", columns, kinds);
+            let found = identify(vec![ledger.clone(), table("orders", "id,name", "NS")]);
+            assert_eq!(found, [(tool, ledger)], "{columns}");
             assert!(signatures().any(|signature| signature == columns));
+            // The same names with other types are somebody's table.
+            assert_eq!(identify(vec![table("anything", columns, &"A".repeat(kinds.len()))]), [], "{columns}");
         }
-        let rails = [
-            table("schema_migrations", "version"),
-            table("ar_internal_metadata", "created_at,key,updated_at,value"),
-        ];
-        assert_eq!(identify(&rails), [(Tool::Rails, "schema_migrations".to_owned())]);
+        let one = table("firmware", "version", "S");
+        assert_eq!(identify(vec![Table { keyed: false, ..one.clone() }]), []);
+        let named = Table { name: "schema_migrations".into(), keyed: false, ..one };
+        assert_eq!(identify(vec![named.clone()]), [(Tool::Dbmate, named)]);
+        let metadata = table("ar_internal_metadata", "created_at,key,updated_at,value", "DSDS");
+        let ledger = table("schema_migrations", "version", "S");
+        assert_eq!(identify(vec![ledger.clone(), metadata.clone()]), [(Tool::Rails, ledger.clone())]);
+        let elsewhere = Table { schema: "shop".into(), ..metadata };
+        assert_eq!(identify(vec![ledger.clone(), elsewhere]), [(Tool::Dbmate, ledger)]);
     }
 
     #[test]
@@ -389,6 +460,10 @@ mod tests {
         ] {
             assert_eq!(alembic(rows).mirror(&timeline, at), wanted, "{rows:?} {at}");
         }
+        // A table of one column under another name is left alone while nothing in it says whose it is.
+        let other = |rows: &[&str]| Foreign { table: "\"public\".\"builds\"".into(), ..alembic(rows) };
+        assert_eq!((other(&[]).mirror(&timeline, 1), other(&[""]).mirror(&timeline, 1)), Default::default());
+        assert!(other(&["base"]).mirror(&timeline, 1).ends_with("values ('one');"));
         let sqlx = Foreign { tool: Tool::Sqlx, ..alembic(&["1"]) };
         assert_eq!(sqlx.claims(&timeline), Some(1));
         assert_eq!(sqlx.mirror(&timeline, 1), "");

@@ -278,7 +278,7 @@ pub async fn postgres(stores: &mut Stores, way: &Way<'_>, options: &Options<'_>)
             back_to: Some(below),
             closing: format!(
                 "{}{}",
-                mirror(timeline, &inspection, below),
+                mirror(timeline, &inspection.foreign, below)?,
                 if below == way.target { committed.as_str() } else { "" }
             ),
             expected: Some(&to),

@@ -360,6 +360,9 @@ impl<'a> Inspection<'a> {
         plan::unblocked(&plan, &self.obstacles)?;
         plan.create_ledger &= self.ledger.is_none();
         plan.complete.clone_from(&self.completing);
+        if !plan.postgres_is_empty() && !plan.ahead {
+            crate::run::mirror(subject.timeline, &self.foreign, plan.target)?;
+        }
         if subject.complete == Complete::Never && !plan.complete.is_empty() {
             return Err(plan::incomplete(&plan, &[]));
         }

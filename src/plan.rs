@@ -313,9 +313,16 @@ pub fn describe(verdict: &Postgres, timeline: &Timeline) -> String {
             }
         },
         Postgres::Diverged(divergence) => divergence.to_string(),
-        Postgres::Foreign { objects, .. } => {
-            let objects = crate::run::count(*objects, "object");
-            format!("foreign: {objects} and no ledger, and no version resembles them")
+        Postgres::Foreign { objects, evidence, .. } => {
+            let evidence = if evidence.is_empty() { "no ledger".to_owned() } else { evidence.join("; ") };
+            let resembles = if objects.len() == 1 { "it" } else { "them" };
+            let count = crate::run::count(objects.len(), "object");
+            let shown: Vec<&str> = objects.iter().take(5).map(String::as_str).collect();
+            let more = if objects.len() > 5 { " and more" } else { "" };
+            format!(
+                "foreign: {evidence}; {count}, and no version resembles {resembles}: {}{more}",
+                shown.join(", ")
+            )
         }
     }
 }

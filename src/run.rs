@@ -1,5 +1,6 @@
 //! What a start does, top to bottom: wait, look, prove, plan, commit in Postgres, publish in Qdrant.
 
+use crate::adoption::Foreign;
 use crate::catalog::Expected;
 use crate::collection::{self, Action, Observed, PointId, Stage, Step};
 use crate::error::{Error, ExitCode, Result};
@@ -180,10 +181,10 @@ async fn commit_postgres(
     let declared = declared_digest(timeline, plan.target);
     let last = plan.apply.last().copied();
     opening.push_str(&store.forget_rows(&plan.forget));
-    let mirror = |at: Number| mirror(timeline, &inspection, at);
+    let mirror = |at: Number| mirror(timeline, &inspection.foreign, at);
     if !plan.stamp.is_empty() {
         let at = plan.stamp.last().copied().unwrap_or_default();
-        let closing = format!("{}{}", mirror(at), if last.is_none() { committed.as_str() } else { "" });
+        let closing = format!("{}{}", mirror(at)?, if last.is_none() { committed.as_str() } else { "" });
         stamp(stores, subject, expected, &inspection, &plan, &mut opening, &closing).await?;
     }
     let context = Context { settings: &timeline.settings, store, exclude: subject.exclude, held: &held };
@@ -200,7 +201,7 @@ async fn commit_postgres(
             expected,
             before: &inspection.catalog,
             opening: format!("{}{}", std::mem::take(&mut opening), store.forget_rows(&over)),
-            closing: format!("{}{}", mirror(found.at), if last.is_none() { committed.as_str() } else { "" }),
+            closing: format!("{}{}", mirror(found.at)?, if last.is_none() { committed.as_str() } else { "" }),
             recorded: rows.collect(),
             evidence: &plan.postgres,
         };
@@ -256,7 +257,7 @@ async fn commit_postgres(
             archive,
             put_back,
             back_to: None,
-            closing: format!("{}{}", mirror(version.number), if is_last { committed.as_str() } else { "" }),
+            closing: format!("{}{}", mirror(version.number)?, if is_last { committed.as_str() } else { "" }),
             expected: compared.then_some(&catalog),
             optional: expected.optional_at(version.number),
             keep: is_last,
@@ -289,11 +290,31 @@ async fn commit_postgres(
 }
 
 /// The statements that leave Alembic's ledger at a version, if there is one and it is not to be left alone.
-pub(crate) fn mirror(timeline: &Timeline, inspection: &Inspection<'_>, at: Number) -> String {
+///
+/// # Errors
+/// A role that may not write it.
+pub(crate) fn mirror(timeline: &Timeline, foreign: &[Foreign], at: Number) -> Result<String> {
+    let mut sql = String::new();
     if !timeline.settings.adoption_mirror {
-        return String::new();
+        return Ok(sql);
     }
-    inspection.foreign.iter().map(|ledger| ledger.mirror(timeline, at)).collect()
+    for ledger in foreign {
+        let statements = ledger.mirror(timeline, at);
+        if !statements.is_empty() && !ledger.writable {
+            let table = &ledger.table;
+            return Err(Error::new(
+                ExitCode::Authentication,
+                format!("{table} ({}) would be set to what is proven, and this role may not write it", ledger.tool),
+            )
+            .expected("a role that may, so that the old start script finds nothing to do")
+            .remedy(format!(
+                "have its owner run: grant select, insert, delete on {table} to the role of TANDEM_DATABASE_URL; or leave that ledger \
+                 alone: [adoption] mirror = false in tandem.toml"
+            )));
+        }
+        sql.push_str(&statements);
+    }
+    Ok(sql)
 }
 
 /// What the run's first transaction begins with: the ledger if there is none, the epoch, the first journal row, and the

@@ -187,7 +187,7 @@ pub async fn write(
         }));
     }
     if decided.proven {
-        sql.push_str(&run::mirror(timeline, &inspection, target));
+        sql.push_str(&run::mirror(timeline, &inspection.foreign, target)?);
     }
     // The next start brings the collections after it, as they have stamps of their own.
     sql.push_str(&store.end(&store.current_epoch(), target, Phase::Committed));

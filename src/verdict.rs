@@ -48,7 +48,7 @@ pub enum Postgres {
     /// Rows and timeline contradict each other.
     Diverged(Divergence),
     /// Objects, but no version resembles them.
-    Foreign { nearest: Option<Nearest>, objects: usize },
+    Foreign { nearest: Option<Nearest>, objects: Vec<String>, evidence: Vec<String> },
 }
 
 /// The version that comes nearest to what was found.
@@ -149,7 +149,11 @@ fn unversioned(timeline: &Timeline, expected: &Expected, seen: &Seen) -> Postgre
     let known = known(expected);
     // An extension belongs to the database: many applications use the same one.
     let objects = || seen.catalog.objects.keys().filter(|id| id.kind != Kind::Extension && !id.is_part());
-    let explained = |id: &ObjectId| seen.others.iter().any(|other| other.objects.contains_key(id));
+    let ledgers: HashSet<String> = seen.foreign.iter().map(|ledger| ledger.table.replace('"', "")).collect();
+    let explained = |id: &ObjectId| {
+        seen.others.iter().any(|other| other.objects.contains_key(id))
+            || id.kind == Kind::Table && ledgers.contains(&format!("{}.{}", id.schema, id.relation))
+    };
     let own = objects().filter(|id| known.contains(id)).count();
     let strangers = objects().filter(|id| !known.contains(id) && !explained(id)).count();
     if own == 0 && strangers == 0 {
@@ -190,7 +194,8 @@ fn unversioned(timeline: &Timeline, expected: &Expected, seen: &Seen) -> Postgre
         matched: r.matched,
         difference: difference(&seen.catalog, expected, r.number),
     });
-    Postgres::Foreign { nearest, objects: own + strangers }
+    let objects = objects().filter(|id| !explained(id)).map(ToString::to_string).collect();
+    Postgres::Foreign { nearest, objects, evidence: words() }
 }
 
 /// Held against a version that was recorded; against nothing if it was not.

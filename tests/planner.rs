@@ -306,7 +306,7 @@ fn every_finding_about_postgres_has_its_plan_or_its_refusal() {
             strangers.clone(),
             None,
             false,
-            "76: Postgres is foreign: 1 object and no ledger, and no version resembles them\n  \
+            "76: Postgres is foreign: no ledger; 1 object, and no version resembles it: table orders\n  \
              expected: an empty database, or one of demo\n  \
              remedy:   point tandem at the right database (POSTGRES_DB, DATABASE_URL); to install beside these objects, say --install-beside",
         ),
@@ -315,14 +315,14 @@ fn every_finding_about_postgres_has_its_plan_or_its_refusal() {
             strangers,
             None,
             true,
-            "foreign: 1 object and no ledger, and no version resembles them | ledger true stamp [] apply [1, 2, 3] heal [] ahead false",
+            "foreign: no ledger; 1 object, and no version resembles it: table orders | ledger true stamp [] apply [1, 2, 3] heal [] ahead false",
         ),
         (
             "foreign and near",
             partial(1),
             None,
             false,
-            "76: Postgres is foreign: 3 objects and no ledger, and no version resembles them\n  \
+            "76: Postgres is foreign: no ledger; 3 objects, and no version resembles them: table t1, table t2, table t3\n  \
              expected: version 3 (v3) comes nearest, with 5 objects alike: missing: column t1.id\n  \
              remedy:   point tandem at the right database (POSTGRES_DB, DATABASE_URL), or bring these objects to that version by hand; to keep all of it aside and begin anew: alter schema public rename to public_before; create schema public; then start again",
         ),
