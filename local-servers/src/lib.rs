@@ -44,7 +44,7 @@ mod shared;
 pub mod tls;
 
 pub use error::{Error, Result};
-pub use postgres::{Database, PgVersion, Postgres, PostgresOptions, client_tool};
+pub use postgres::{Database, PgVersion, Postgres, PostgresOptions, client_tool, debian_build};
 pub use process::Process;
 pub use qdrant::{Qdrant, QdrantOptions, QdrantVersion};
 

@@ -254,6 +254,8 @@ fn encoded(text: &str) -> String {
 #[derive(Debug, Clone, Default)]
 pub struct PostgresOptions {
     pub version: PgVersion,
+    /// Another build of that version: the directory of its programs.
+    pub bin: Option<PathBuf>,
     /// Keep `fsync` and `full_page_writes` on, as production does: for benchmarks.
     pub durable: bool,
     /// Lines of postgresql.conf; they win over this crate's.
@@ -273,7 +275,10 @@ fn start(
     options: PostgresOptions,
     instance: impl FnOnce(Launch) -> Result<Instance>,
 ) -> Result<Process<Postgres>> {
-    let bin = options.version.directory()?.join("bin");
+    let bin = match &options.bin {
+        Some(bin) => bin.clone(),
+        None => options.version.directory()?.join("bin"),
+    };
     process::make_dir(&dir)?;
     if dir.as_os_str().len() > 85 {
         return Err(Error::new(format!(
@@ -289,7 +294,7 @@ fn start(
         stop: libc::SIGINT,
         quick_stop: libc::SIGQUIT,
     })?;
-    let password = init(&dir, &bin, options.version)?;
+    let password = init(&dir, &bin, &options)?;
     let port = port::take(options.port)?;
     configure(&dir, dir_text, port.number, &options)?;
     instance.launch()?;
@@ -309,10 +314,10 @@ impl Process<Postgres> {
 }
 
 /// Makes the data directory if it is not there; the superuser's password either way.
-fn init(dir: &Path, bin: &Path, version: PgVersion) -> Result<String> {
+fn init(dir: &Path, bin: &Path, options: &PostgresOptions) -> Result<String> {
     let file = dir.join("password");
     if !file.exists() {
-        let template = template(bin, version)?;
+        let template = template(bin, options)?;
         run(process::server_command("cp", dir)?.arg("-a").arg(template.join("data")).arg(dir), dir)?;
         let password = fs::read_to_string(template.join("password")).at("read the password in", &template)?;
         // Comes last: it says that the data directory is whole.
@@ -323,14 +328,16 @@ fn init(dir: &Path, bin: &Path, version: PgVersion) -> Result<String> {
 
 /// A fresh cluster to copy: initdb takes a second of CPU, and tests start many servers. So all servers of a version have
 /// one system identifier.
-fn template(bin: &Path, version: PgVersion) -> Result<PathBuf> {
+fn template(bin: &Path, options: &PostgresOptions) -> Result<PathBuf> {
     let templates = cache::subdir("templates")?;
-    let template = templates.join(version.major().to_string());
-    let _one_makes_it = cache::lock(&templates.join(format!("{}.lock", version.major())))?;
+    let build = if options.bin.is_some() { "-other" } else { "" };
+    let name = format!("{}{build}", options.version.major());
+    let template = templates.join(&name);
+    let _one_makes_it = cache::lock(&templates.join(format!("{name}.lock")))?;
     if template.exists() {
         return Ok(template);
     }
-    let partial = templates.join(format!("{}.partial", version.major()));
+    let partial = templates.join(format!("{name}.partial"));
     process::clear(&partial)?;
     process::make_dir(&partial)?;
     process::write_file(&partial.join("password"), &random_password()?)?;
@@ -447,6 +454,12 @@ fn block_on<T: Send>(future: impl Future<Output = std::result::Result<T, sqlx::E
     std::thread::scope(|scope| {
         scope.spawn(run).join().unwrap_or_else(|_| Err(Error::new("the database driver panicked")))
     })
+}
+
+/// The programs of Debian's own build of a version; `None` if this machine has no such server.
+pub fn debian_build(version: PgVersion) -> Option<PathBuf> {
+    let bin = PathBuf::from(format!("/usr/lib/postgresql/{}/bin", version.major()));
+    ["postgres", "initdb"].iter().all(|program| bin.join(program).is_file()).then_some(bin)
 }
 
 /// The real `psql` or `pg_dump` of the newest version that Debian has installed (its /usr/bin has Perl wrappers), or

@@ -1,6 +1,5 @@
 //! The states, as data: a catalog, what ledgers say, and what is expected.
 
-use crate::common::World;
 use crate::observed;
 use std::collections::BTreeSet;
 use std::path::Path;
@@ -718,19 +717,4 @@ pub fn ledgers(state: &State) -> String {
         }
     }
     sql
-}
-
-/// Loads a plain SQL dump with psql; without one, as plain statements.
-pub fn restore(world: &World, path: &Path) {
-    let Some(psql) = local_servers::client_tool("psql") else {
-        let text = std::fs::read_to_string(path).unwrap();
-        let text: Vec<&str> = text.lines().filter(|line| !line.starts_with('\\')).collect();
-        return world.db.execute(&text.join("\n"));
-    };
-    let output = std::process::Command::new(psql)
-        .args(["-q", "-v", "ON_ERROR_STOP=1", "-d", &world.db.url(), "-f"])
-        .arg(path)
-        .output()
-        .unwrap();
-    assert!(output.status.success(), "{}: {}", path.display(), String::from_utf8_lossy(&output.stderr));
 }

@@ -3,6 +3,7 @@
 
 #[path = "../common/mod.rs"]
 mod common;
+mod dumps;
 mod known;
 #[path = "../common/observed.rs"]
 mod observed;
@@ -11,7 +12,7 @@ mod rows;
 
 use common::{Outcome, World};
 use known::{Expect, Facts, State};
-use local_servers::{PgVersion, Postgres};
+use local_servers::{PgVersion, Postgres, PostgresOptions};
 use std::collections::BTreeSet;
 use std::fmt::Write as _;
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -24,12 +25,13 @@ use tandem::postgres::introspect::{Exclude, introspect};
 /// How many states are worked on side by side.
 const SIDE_BY_SIDE: usize = 3;
 
-/// A database of its own on a server of that version, with the application's timeline and without Qdrant.
-fn world(version: PgVersion) -> World {
-    let server = match version {
-        PgVersion::V16 => local_servers::postgres(),
-        other => Postgres::shared(other).unwrap(),
-    };
+/// A database of its own on a server of 16, or what the environment says.
+fn world() -> World {
+    world_on(&local_servers::postgres())
+}
+
+/// The same on a given server, with the application's timeline and without Qdrant.
+fn world_on(server: &Postgres) -> World {
     let mut world = World::whisperengine_on(server.create_database("state"));
     world.set("QDRANT_URL", "none");
     world
@@ -60,8 +62,8 @@ struct Result {
 }
 
 /// Builds a state, starts on it, and compares.
-fn start(facts: &Facts, at: usize, state: &State, version: PgVersion) -> Result {
-    let world = world(version);
+fn start(facts: &Facts, at: usize, state: &State, server: &Postgres) -> Result {
+    let world = world_on(server);
     let built = (state.catalog)(facts);
     let mut sql = known::ddl(facts, &built);
     if state.rows {
@@ -181,7 +183,7 @@ fn finding(outcome: &Outcome) -> String {
     words.split(" code=").next().unwrap_or_default().to_owned()
 }
 
-fn all(version: PgVersion, chosen: impl Fn(usize, &State) -> bool + Sync) -> Vec<Result> {
+fn all(server: &Postgres, chosen: impl Fn(usize, &State) -> bool + Sync) -> Vec<Result> {
     let (facts, states) = (Facts::load(), known::states());
     let (next, results, failed) = (AtomicUsize::new(0), Mutex::new(Vec::new()), Mutex::new(Vec::new()));
     std::thread::scope(|scope| {
@@ -194,7 +196,7 @@ fn all(version: PgVersion, chosen: impl Fn(usize, &State) -> bool + Sync) -> Vec
                         continue;
                     }
                     // One state that fails must not hide the others.
-                    match catch_unwind(AssertUnwindSafe(|| start(&facts, at, state, version))) {
+                    match catch_unwind(AssertUnwindSafe(|| start(&facts, at, state, server))) {
                         Ok(result) => results.lock().unwrap().push(result),
                         Err(_) => failed.lock().unwrap().push(state.name),
                     }
@@ -211,7 +213,7 @@ fn all(version: PgVersion, chosen: impl Fn(usize, &State) -> bool + Sync) -> Vec
 
 #[test]
 fn every_known_state_reaches_the_head_or_is_refused_with_nothing_changed() {
-    let results = all(PgVersion::V16, |_, _| true);
+    let results = all(&local_servers::postgres(), |_, _| true);
     let states = known::states();
     assert_eq!(results.len(), states.len());
     let mut text = String::from(
@@ -246,7 +248,7 @@ fn exactly_the_versions_whose_effects_are_missing_run_in_one_transaction() {
         [("v1.0.9 upgraded to v1.0.40, as observed", &[2, 3][..]), ("v1.0.8 upgraded to v1.0.40", &[2])]
     {
         let state = states.iter().find(|state| state.name == name).unwrap();
-        let world = world(PgVersion::V16);
+        let world = world();
         let built = (state.catalog)(&facts);
         world.db.execute(&format!(
             "{}{}{}",
@@ -275,7 +277,7 @@ fn a_table_that_gets_rows_while_it_is_about_to_be_given_its_form_is_left_alone()
     let facts = Facts::load();
     let states = known::states();
     let state = states.iter().find(|state| state.name == "v1.0.7 fresh, seven tables").unwrap();
-    let world = world(PgVersion::V16);
+    let world = world();
     let built = (state.catalog)(&facts);
     world.db.execute(&format!("{}{}", known::ddl(&facts, &built), known::ledgers(state)));
     let before = catalog(&world);
@@ -297,14 +299,30 @@ fn a_table_that_gets_rows_while_it_is_about_to_be_given_its_form_is_left_alone()
 
 #[test]
 fn the_same_on_postgres_15() {
-    let results = all(PgVersion::V15, |at, _| at % 6 == 1);
+    let results = all(&Postgres::shared(PgVersion::V15).unwrap(), |at, _| at % 6 == 1);
+    assert!(results.len() > 10);
+}
+
+/// Debian builds it with ICU, its own paths and its own defaults.
+#[test]
+fn the_same_on_debians_postgres_15_where_it_is_installed() {
+    let Some(bin) = local_servers::debian_build(PgVersion::V15) else {
+        println!("Debian's postgresql-15 is not installed: not run");
+        return;
+    };
+    let options = PostgresOptions { version: PgVersion::V15, bin: Some(bin), ..Default::default() };
+    let server = Postgres::start(options).unwrap();
+    let debian = common::query(&server.url("postgres"), "select (version() like '%Debian%')::text");
+    assert_eq!(debian, "true");
+    let results = all(&server, |at, _| at % 6 == 2);
     assert!(results.len() > 10);
 }
 
 #[test]
 fn the_same_on_postgres_18() {
     // A few of the many lying stamps are enough for a second server.
-    let results = all(PgVersion::V18, |at, state| !state.name.starts_with("stamped by hand") || at % 6 == 0);
+    let server = Postgres::shared(PgVersion::V18).unwrap();
+    let results = all(&server, |at, state| !state.name.starts_with("stamped by hand") || at % 6 == 0);
     assert!(results.len() > 50);
 }
 
@@ -315,31 +333,72 @@ fn dumps_reach_the_head_or_are_refused_with_nothing_changed() {
         println!("TANDEM_TEST_DUMPS names no directory of dumps: not run");
         return;
     };
-    let facts = Facts::load();
-    let mut dumps: Vec<PathBuf> =
-        std::fs::read_dir(directory).unwrap().map(|entry| entry.unwrap().path()).collect();
+    let directory = Path::new(&directory);
+    let entries = std::fs::read_dir(directory)
+        .unwrap_or_else(|error| panic!("TANDEM_TEST_DUMPS={}: {error}", directory.display()));
+    let mut dumps: Vec<PathBuf> = entries.map(|entry| entry.unwrap().path()).collect();
     dumps.retain(|path| path.extension().is_some_and(|extension| extension == "sql"));
     dumps.sort();
-    assert!(!dumps.is_empty(), "no *.sql in the directory");
-    for path in dumps {
-        let world = world(PgVersion::V16);
-        known::restore(&world, &path);
-        let (before, built) = (rows::read(&world), catalog(&world));
-        let outcome = world.start(&["true"]);
-        let after = rows::read(&world);
-        println!("{}: {} → exit {}", path.display(), finding(&outcome), outcome.code);
-        match outcome.code {
-            0 => {
-                let difference = facts.expected.compare(&catalog(&world), facts.head);
-                assert!(difference.is_proof(), "{}: {difference}", path.display());
-            }
-            76 => {
-                assert_eq!(after.tables, before.tables, "{}", path.display());
-                assert_eq!(catalog(&world), built, "{}", path.display());
-            }
-            _ => panic!("{}: {}", path.display(), outcome.stderr),
+    assert!(!dumps.is_empty(), "TANDEM_TEST_DUMPS={}: there is no *.sql in it", directory.display());
+    let (facts, mut failed) = (Facts::load(), Vec::new());
+    for path in &dumps {
+        // One dump that fails must not hide the others.
+        if catch_unwind(AssertUnwindSafe(|| start_on_dump(&facts, path))).is_err() {
+            failed.push(path);
         }
-        let lost = rows::lost(&built, &before, &after);
-        assert!(lost.is_empty(), "{}: {} values are lost, such as {}", path.display(), lost.len(), lost[0]);
     }
+    assert!(failed.is_empty(), "{} of {} dumps failed: {failed:#?}", failed.len(), dumps.len());
+}
+
+fn start_on_dump(facts: &Facts, path: &Path) {
+    let world = world();
+    dumps::restore(&world, path);
+    let (before, built) = (rows::read(&world), catalog(&world));
+    assert!(!built.objects.is_empty(), "{}: nothing is in it", path.display());
+    let outcome = world.start(&["true"]);
+    let after = rows::read(&world);
+    let words = format!("{}: {} → exit {}", path.display(), finding(&outcome), outcome.code);
+    println!("{words}, {} rows before, {} rows archived", before.count(), after.archive.len());
+    match outcome.code {
+        0 => {
+            let difference = facts.expected.compare(&catalog(&world), facts.head);
+            assert!(difference.is_proof(), "{words}: {difference}");
+        }
+        76 => {
+            assert_eq!(after.tables, before.tables, "{words}");
+            assert_eq!(catalog(&world), built, "{words}");
+        }
+        _ => panic!("{words}\n{}", outcome.stderr),
+    }
+    let lost = rows::lost(&built, &before, &after);
+    assert!(lost.is_empty(), "{words}: {} values are lost, such as {}", lost.len(), lost[0]);
+}
+
+/// The loader, on what `pg_dump` writes that no test server has: roles, a database of its own, commands of newer versions.
+#[test]
+fn a_dump_is_loaded_whatever_roles_databases_and_versions_it_names() {
+    let Some(_) = local_servers::client_tool("psql") else {
+        println!("this machine has no psql: not run");
+        return;
+    };
+    let world = world();
+    let directory = common::Dir::new();
+    let path = directory.write(
+        "dump.sql",
+        "\\restrict xyz\nSET transaction_timeout = 0;\n\
+         CREATE DATABASE elsewhere WITH TEMPLATE = template0 ENCODING = 'UTF8' LOCALE_PROVIDER = libc LOCALE = 'C';\n\
+         ALTER DATABASE elsewhere OWNER TO nobody_here;\n\\unrestrict xyz\n\\connect elsewhere\n\\restrict xyz\n\
+         CREATE TABLE public.t (a text);\nALTER TABLE public.t OWNER TO nobody_here;\n\
+         COPY public.t (a) FROM stdin;\nCREATE DATABASE elsewhere;\n\\\\connect elsewhere\n\\.\n\
+         REVOKE ALL ON TABLE public.t FROM \"No Body\";\nGRANT SELECT ON TABLE public.t TO \"No Body\";\n\
+         ALTER DEFAULT PRIVILEGES FOR ROLE another_one IN SCHEMA public GRANT SELECT ON TABLES TO reader_here;\n\\unrestrict xyz\n",
+    );
+    dumps::restore(&world, &path);
+    assert_eq!(
+        world.query("select string_agg(a, '|' order by a) from public.t"),
+        "CREATE DATABASE elsewhere;|\\connect elsewhere"
+    );
+    let broken = directory.write("broken.sql", "CREATE TABLE u (a int);\nSELECT nothing_like_that();\n");
+    let failed = catch_unwind(AssertUnwindSafe(|| dumps::restore(&world, &broken)));
+    assert!(failed.is_err(), "a dump that does not load is no dump of nothing");
 }

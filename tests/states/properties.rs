@@ -2,7 +2,6 @@
 
 use crate::known::{self, Facts};
 use crate::{block_on, catalog, rows, world};
-use local_servers::PgVersion;
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicU64, Ordering::SeqCst};
@@ -37,7 +36,7 @@ fn each(build: impl Fn(&Facts, &mut Draw) -> (String, Catalog, Vec<String>) + Sy
                     if case >= CASES {
                         return;
                     }
-                    let world = world(PgVersion::V16);
+                    let world = world();
                     let (words, built, by_hand) = build(&facts, &mut Draw(case * 7919 + 1));
                     let words = format!("case {case}: {words}");
                     let mut sql = known::ddl(&facts, &built);
