@@ -12,7 +12,8 @@ use serde_json::Value;
 use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU32, Ordering::SeqCst};
-use tandem::catalog::{Catalog, Expected};
+use tandem::catalog::{Catalog, Expected, compare};
+use tandem::postgres::introspect::{Exclude, introspect};
 
 fn versions(world: &World) -> String {
     world.query("select string_agg(version::text, ' ' order by version) from tandem.ledger")
@@ -26,6 +27,28 @@ fn tables(world: &World) -> Values {
     }
     values.archive.clear();
     values
+}
+
+/// The schema as Postgres has it.
+fn catalog(world: &World) -> Catalog {
+    use sqlx::Connection;
+    let exclude = Exclude { ledger_schema: "tandem", adoption_tables: &[] };
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+    runtime.block_on(async {
+        let mut connection = sqlx::PgConnection::connect(&world.db.url()).await.unwrap();
+        introspect(&mut connection, &["public".to_owned()], &exclude).await.unwrap()
+    })
+}
+
+/// Equal in all that is compared, and in comments.
+#[track_caller]
+fn same_catalog(found: &Catalog, wanted: &Catalog, what: &str) {
+    for difference in [compare(found, wanted), compare(wanted, found)] {
+        assert!(difference.is_proof(), "{what}: {difference}");
+    }
+    for (id, object) in &wanted.objects {
+        assert_eq!(found.objects[id].comment, object.comment, "{what}: {id}");
+    }
 }
 
 /// A copy of the timeline as the image of a version has it.
@@ -126,24 +149,27 @@ fn down_and_up_again_is_the_identity_for_every_version_of_the_application() {
             &tables(&world).tables.keys().collect::<Vec<_>>(),
             &before.tables.keys().collect::<Vec<_>>()
         );
-        let before = tables(&world);
+        let (before, catalog_before) = (tables(&world), self::catalog(&world));
         run(&["downgrade", "-1"]);
-        let below = tables(&world);
+        let (below, catalog_below) = (tables(&world), self::catalog(&world));
         run(&["upgrade", &number.to_string()]);
         same(&tables(&world), &before, &format!("version {number}, down and up"));
+        same_catalog(&self::catalog(&world), &catalog_before, &format!("version {number}, down and up"));
         run(&["downgrade", "-1"]);
         same(&tables(&world), &below, &format!("version {number}, down, up and down"));
+        same_catalog(&self::catalog(&world), &catalog_below, &format!("version {number}, down, up and down"));
         assert_eq!(versions(&world).split(' ').count(), usize::try_from(*number).unwrap() - 1);
     }
     // What moved to other tables stays there; of what was, nothing is missing.
     let lost = rows::lost(&catalog, &at_first, &tables(&world));
     assert!(lost.is_empty(), "{} values, such as {}", lost.len(), lost[0]);
     run(&["upgrade"]);
-    let at_head = tables(&world);
+    let (at_head, catalog_at_head) = (tables(&world), self::catalog(&world));
     same(&at_head, &at.last().unwrap().1, "the whole way back and forward");
     run(&["downgrade", "1"]);
     run(&["upgrade"]);
     same(&tables(&world), &at_head, "the whole way in one go");
+    same_catalog(&self::catalog(&world), &catalog_at_head, "the whole way in one go");
     run(&["verify"]);
 }
 

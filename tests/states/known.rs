@@ -243,7 +243,7 @@ const REVISIONS: [&str; 27] = [
 
 /// A head that v1.0.40 made of a baseline database that somebody had stamped with this revision: what the revision and those
 /// before it do was never done.
-fn lied(facts: &Facts, revision: &str) -> Catalog {
+pub fn lied(facts: &Facts, revision: &str) -> Catalog {
     let upto = REVISIONS.iter().position(|r| *r == revision).unwrap_or(REVISIONS.len());
     let mut catalog = head(facts);
     let skipped: Vec<&str> = match revision {
@@ -457,7 +457,7 @@ pub fn states() -> Vec<State> {
             .alembic(&["a1b2c3d4e5f6"]),
         State::new("v1.0.18 to v1.0.21 after the second start", "head", |f| f.at(6), Head("adopted")).alembic(&["a1b2c3d4e5f6"]),
         State::new("v1.0.22 to v1.0.24 after the second start, as observed", "head", |f| f.observed("v1.0.24"), Head("adopted")).alembic(&["336ce8830dfe"]),
-        State::new("v1.0.27 after the second start", "head", |f| f.at(9), Head("adopted")).alembic(&["c64001afbd46"]),
+        State::new("v1.0.27 after the second start", "head", |f| f.at(9), Head("adopted")).alembic(&["c64001afbd46"]).file(&["00_init.sql"]),
         State::new("v1.0.29 to v1.0.31 by upgrade, as observed; v1.0.24 upgraded by v1.0.33", "head", |f| f.observed("v1.0.30"), Head("adopted")).alembic(&["4628baf741ee"]),
         State::new("v1.0.32 fresh", "head", |f| without_function(f.at(10)), Head("adopted")).alembic(&["4628baf741ee"]),
         State::new(
@@ -512,6 +512,8 @@ pub fn states() -> Vec<State> {
         State::new("the bot ran first on an empty database", "rc 1", |f| f.observed("bot-first"), Head("partial: no ledger")),
         State::new("the same, then v1.0.24", "stamped head with 3 tables, rc 0", |f| f.observed("bot-first"), Head("partial: public.alembic_version (Alembic) names 336ce8830dfe"))
             .alembic(&["336ce8830dfe"]),
+        State::new("the same, then v1.0.6", "rc 0, no schema", |f| f.observed("bot-first"), Head("partial: public.schema_migrations (a start script) names 2 migrations"))
+            .files(),
         State::new("initialisation killed at line 900, 5 tables", "rc 1 for ever", |f| killed_early(f, 5), Head("partial: no ledger"))
             .empty(),
         State::new("initialisation killed at line 2800, 52 tables", "rc 1 for ever", |f| killed_early(f, 52), Head("partial: no ledger"))

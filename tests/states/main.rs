@@ -19,7 +19,7 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::{Path, PathBuf};
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicUsize, Ordering::SeqCst};
-use tandem::catalog::Catalog;
+use tandem::catalog::{Catalog, Kind, ObjectId};
 use tandem::postgres::introspect::{Exclude, introspect};
 
 /// How many states are worked on side by side.
@@ -239,6 +239,83 @@ fn every_known_state_reaches_the_head_or_is_refused_with_nothing_changed() {
         written == text,
         "docs/whisperengine.md is not what this run found: TANDEM_TEST_WRITE_DOCS=1 writes it\n{text}"
     );
+}
+
+/// A state that is made by taking away is held against what was counted in the real one: its tables and foreign keys, or what it
+/// lacks of the head and what is left over in it.
+#[test]
+fn the_states_have_as_much_as_was_counted_in_the_real_ones() {
+    let (facts, states) = (Facts::load(), known::states());
+    let head = facts.at(facts.head);
+    let count = |catalog: &Catalog, kind: Kind, begin: &str| {
+        catalog.objects.keys().filter(|id| id.kind == kind && id.name.starts_with(begin)).count()
+    };
+    for (name, tables, foreign_keys) in [
+        ("v1.0.3 fresh", 14, 10),
+        ("v1.0.6 fresh; v1.0.12 to v1.0.17 fresh", 72, 58),
+        ("v1.0.7 fresh, seven tables", 7, 3),
+        ("v1.0.10 or v1.0.11 fresh", 72, 58),
+        ("v1.0.18 to v1.0.21 after the second start", 84, 69),
+        ("v1.0.22 to v1.0.24 after the second start, as observed", 88, 73),
+        ("v1.0.27 after the second start", 89, 73),
+        ("v1.0.29 to v1.0.31 by upgrade, as observed; v1.0.24 upgraded by v1.0.33", 89, 73),
+        ("v1.0.32 fresh", 89, 73),
+        ("v1.0.33 or v1.0.34 fresh", 88, 73),
+        ("v1.0.35 fresh", 90, 73),
+        ("v1.0.36 fresh", 91, 73),
+        ("v1.0.37 to v1.0.40 fresh", 97, 73),
+        ("v1.0.8 upgraded to v1.0.40", 96, 72),
+        ("v1.0.9 upgraded to v1.0.40, as observed", 86, 63),
+        ("v1.0.10 or v1.0.11 upgraded to v1.0.40", 89, 66),
+        ("v1.0.18 with a stale stamp upgraded to v1.0.40", 85, 62),
+        ("the bot ran first on an empty database", 3, 2),
+        ("initialisation killed at line 2000, 32 tables", 32, 0),
+        ("initialisation killed, few keys", 72, 0),
+        ("initialisation killed, no foreign keys, as observed", 72, 0),
+    ] {
+        let state =
+            states.iter().find(|state| state.name == name).unwrap_or_else(|| panic!("no state {name}"));
+        let catalog = (state.catalog)(&facts);
+        let found = (count(&catalog, Kind::Table, ""), count(&catalog, Kind::Constraint, "FOREIGN KEY"));
+        assert_eq!(found, (tables, foreign_keys), "{name}");
+    }
+    // Missing tables and columns, and those left over.
+    for (revision, missing, left_over) in [
+        ("c5bc995c619f", (1, 0), (0, 0)),
+        ("11f9e26c6345", (2, 0), (0, 0)),
+        ("1fd48f6d9650", (3, 0), (0, 0)),
+        ("2230add_keyword_templates", (4, 0), (0, 0)),
+        ("8b77eda62e71", (11, 0), (0, 0)),
+        ("7fbfdf63fb76", (11, 0), (0, 1)),
+        ("drop_legacy_json", (11, 0), (0, 2)),
+        ("phase1_2_cleanup", (11, 0), (3, 2)),
+        ("drop_legacy_roleplay", (11, 0), (3, 2)),
+        ("emoji_personality_cols", (11, 6), (3, 2)),
+        ("5891d5443712", (15, 6), (3, 2)),
+        ("a1b2c3d4e5f6", (15, 6), (3, 2)),
+        ("336ce8830dfe", (18, 6), (3, 2)),
+        ("20251019_conv_summaries", (1, 0), (0, 0)),
+        ("b06ced8ecd14", (19, 6), (3, 2)),
+        ("a71d62f22c10", (19, 6), (3, 2)),
+        ("c64001afbd46", (19, 6), (3, 2)),
+        ("4628baf741ee", (19, 9), (3, 2)),
+        ("20251026_emoji_log", (20, 9), (3, 2)),
+        ("3ec726abae38", (20, 9), (3, 2)),
+        ("06cb86fd8471", (21, 9), (3, 2)),
+        ("604332ba3c03", (22, 9), (3, 2)),
+    ] {
+        let catalog = known::lied(&facts, revision);
+        let lacks = |one: &Catalog, other: &Catalog| {
+            let table = |id: &ObjectId| {
+                one.objects.contains_key(&ObjectId::relation(Kind::Table, &*id.schema, &*id.relation))
+            };
+            let lacking = |kind: Kind| {
+                other.objects.keys().filter(move |id| id.kind == kind && !one.objects.contains_key(id))
+            };
+            (lacking(Kind::Table).count(), lacking(Kind::Column).filter(|id| table(id)).count())
+        };
+        assert_eq!((lacks(&catalog, &head), lacks(&head, &catalog)), (missing, left_over), "{revision}");
+    }
 }
 
 #[test]
