@@ -10,6 +10,7 @@ use crate::postgres::apply::{self, Apply, Context};
 use crate::postgres::archive::{self, Direction};
 use crate::postgres::lock::{self, Key};
 use crate::postgres::putback::Move;
+use crate::repair;
 use crate::run::{Options, mirror, refuse};
 use crate::timeline::lint::{self, Severity};
 use crate::timeline::{Number, Timeline, Version};
@@ -155,6 +156,19 @@ pub async fn plan(stores: &mut Stores, way: &Way<'_>) -> Result<Downgrade> {
     let steps = steps(timeline, at, way.target);
     for (version, _) in &steps {
         undoable(timeline, version)?;
+    }
+    let takes: Vec<_> = steps
+        .iter()
+        .map(|(version, below)| {
+            let (from, to) = catalogs(way, version.number, *below);
+            (version.number, effects(&from, &to))
+        })
+        .collect();
+    let obstacles = repair::in_the_way_back(&inspection.catalog, way.expected, at, &takes);
+    if !obstacles.is_empty() {
+        let found =
+            format!("Postgres cannot go back to version {} as it is, and nothing has changed", way.target);
+        return Err(plan::blocked(Error::new(ExitCode::Refused, found), &obstacles));
     }
     let versions = steps
         .iter()

@@ -177,7 +177,7 @@ pub fn postgres(timeline: &Timeline, verdict: &Postgres, install_beside: bool) -
 }
 
 /// A refusal that names what is in the way, and every way out.
-fn blocked(error: Error, obstacles: &[Obstacle]) -> Error {
+pub fn blocked(error: Error, obstacles: &[Obstacle]) -> Error {
     const SHOWN: usize = 10;
     let mut found: Vec<&str> = obstacles.iter().take(SHOWN).map(|obstacle| obstacle.found.as_str()).collect();
     let more = format!("and {} more", obstacles.len().saturating_sub(SHOWN));

@@ -526,28 +526,50 @@ fn rename(id: &ObjectId) -> String {
 /// What stands in the way of versions to come: somebody's own relation where a version makes one, and views on what a
 /// version drops or gives another type.
 pub fn in_the_way(actual: &Catalog, expected: &Expected, versions: &[Number]) -> Vec<Obstacle> {
-    let mut obstacles = Vec::new();
     let known: HashSet<&ObjectId> = history(expected).into_keys().collect();
+    let steps = versions
+        .iter()
+        .filter_map(|number| Some((format!("version {number}"), expected.effects.get(number)?)));
+    in_the_way_of(actual, &known, &|id| known.contains(id), steps)
+}
+
+/// The same for versions that are taken back, each with what that does to the catalog.
+pub fn in_the_way_back(
+    actual: &Catalog,
+    expected: &Expected,
+    at: Number,
+    steps: &[(Number, Effects)],
+) -> Vec<Obstacle> {
+    let known: HashSet<&ObjectId> = history(expected).into_keys().collect();
+    let now = expected.catalog_at(at).unwrap_or_default();
+    let steps = steps.iter().map(|(number, effects)| (format!("going back from version {number}"), effects));
+    in_the_way_of(actual, &known, &|id| now.objects.contains_key(id), steps)
+}
+
+/// `ours` are the relations that the versions know of where they are.
+fn in_the_way_of<'a>(
+    actual: &Catalog,
+    known: &HashSet<&ObjectId>,
+    ours: &dyn Fn(&ObjectId) -> bool,
+    steps: impl Iterator<Item = (String, &'a Effects)>,
+) -> Vec<Obstacle> {
+    let mut obstacles = Vec::new();
     let own: Own<'_> = actual.objects.iter().filter(|(id, _)| !known.contains(id)).collect();
     let views = own.iter().filter_map(|(id, object)| match &object.detail {
         Detail::View(view) | Detail::MaterializedView(view) => Some((*id, view)),
         _ => None,
     });
     let views: Vec<_> = views.collect();
-    for number in versions {
-        let Some(effects) = expected.effects.get(number) else { continue };
+    for (step, effects) in steps {
         let added = effects.added.iter().map(|(id, _)| id).filter(|id| id.kind.is_relation());
         for id in added {
             let others = [Kind::Table, Kind::View, Kind::MaterializedView]
                 .map(|kind| ObjectId::relation(kind, &*id.schema, &*id.relation));
             if let Some(found) =
-                others.iter().find(|found| actual.objects.contains_key(*found) && !known.contains(found))
+                others.iter().find(|found| actual.objects.contains_key(*found) && !ours(found))
             {
                 obstacles.push(Obstacle {
-                    found: format!(
-                        "{found} is in the way: version {number} makes a {} of that name",
-                        id.kind.word()
-                    ),
+                    found: format!("{found} is in the way: {step} makes a {} of that name", id.kind.word()),
                     remedy: format!("rename it: {}", rename(found)),
                 });
             }
@@ -564,8 +586,8 @@ pub fn in_the_way(actual: &Catalog, expected: &Expected, versions: &[Number]) ->
             effects.removed.iter().filter(|id| actual.objects.contains_key(id)).map(|id| (id, "drops"));
         for id in effects.removed.iter().filter(|id| actual.objects.contains_key(id)) {
             obstacles.extend(match id.kind {
-                Kind::Column => own_parts(&own, id, *number),
-                Kind::Table => own_references(&own, id, *number),
+                Kind::Column => own_parts(&own, id, &step),
+                Kind::Table => own_references(&own, id, &step),
                 _ => Vec::new(),
             });
         }
@@ -580,7 +602,7 @@ pub fn in_the_way(actual: &Catalog, expected: &Expected, versions: &[Number]) ->
                 let kind = view.kind.word();
                 let name = format!("{}.{}", bare(&view.schema), bare(&view.relation));
                 obstacles.push(Obstacle {
-                    found: format!("your {view} stands on {id}, which version {number} {does}"),
+                    found: format!("your {view} stands on {id}, which {step} {does}"),
                     remedy: format!(
                         "drop {kind} {name}; start again; then make it anew without that column. It is now: {}",
                         detail.definition.split_whitespace().collect::<Vec<_>>().join(" ")
@@ -693,7 +715,7 @@ fn qualified(id: &ObjectId, name: &str) -> String {
 }
 
 /// Indexes and constraints of the user's own that would go with a dropped column.
-fn own_parts(own: &Own<'_>, column: &ObjectId, number: Number) -> Vec<Obstacle> {
+fn own_parts(own: &Own<'_>, column: &ObjectId, step: &str) -> Vec<Obstacle> {
     let (schema, relation) = (bare(&column.schema), bare(&column.relation));
     let of_column = |part: &ObjectId| {
         let between = |c: char| !c.is_alphanumeric() && c != '_';
@@ -712,10 +734,7 @@ fn own_parts(own: &Own<'_>, column: &ObjectId, number: Number) -> Vec<Obstacle> 
                 _ => return None,
             };
             Some(Obstacle {
-                found: format!(
-                    "your {} {name} stands on {column}, which version {number} drops",
-                    part.kind.word()
-                ),
+                found: format!("your {} {name} stands on {column}, which {step} drops", part.kind.word()),
                 remedy: format!("{drop}; then start again"),
             })
         })
@@ -723,7 +742,7 @@ fn own_parts(own: &Own<'_>, column: &ObjectId, number: Number) -> Vec<Obstacle> 
 }
 
 /// Foreign keys of the user's own tables that lead to a dropped table.
-fn own_references(own: &Own<'_>, table: &ObjectId, number: Number) -> Vec<Obstacle> {
+fn own_references(own: &Own<'_>, table: &ObjectId, step: &str) -> Vec<Obstacle> {
     let target = format!(" REFERENCES {}.{}(", bare(&table.schema), bare(&table.relation));
     own.iter()
         .filter_map(|(part, object)| match &object.detail {
@@ -732,7 +751,7 @@ fn own_references(own: &Own<'_>, table: &ObjectId, number: Number) -> Vec<Obstac
                     (format!("{}.{}", bare(&part.schema), bare(&part.relation)), bare(&constraint.name));
                 Some(Obstacle {
                     found: format!(
-                        "your constraint {name} on {relation} refers to {table}, which version {number} drops"
+                        "your constraint {name} on {relation} refers to {table}, which {step} drops"
                     ),
                     remedy: format!("alter table {relation} drop constraint {name}; then start again"),
                 })
