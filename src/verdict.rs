@@ -1,7 +1,7 @@
 //! What was found in a store, with the proof: observed data held against the timeline.
 
 use crate::adoption::{self, Foreign, Tool};
-use crate::catalog::{self, Catalog, Difference, Expected, Kind, ObjectId};
+use crate::catalog::{self, Catalog, Detail, Difference, Expected, Kind, Object, ObjectId};
 use crate::ledger::{Divergence, Ledger, Standing};
 use crate::repair::{self, Evidence, Repair};
 use crate::timeline::{Number, Timeline};
@@ -99,7 +99,7 @@ fn versioned(
     let difference = difference(found, expected, claimed);
     let proven = difference.is_proof() || under_way(timeline, expected, claimed, &difference);
     let evidence = Evidence { proofs: &seen.proofs, claimed: Some(claimed), own: true, empty: &seen.empty };
-    let repair = match proven && !is_beyond(timeline, expected, claimed, &difference) {
+    let repair = match proven && !is_beyond(timeline, expected, found, claimed, &difference) {
         true => None,
         false => repair::repair(found, expected, timeline, &evidence),
     };
@@ -132,17 +132,34 @@ fn under_way(timeline: &Timeline, expected: &Expected, at: Number, difference: &
 }
 
 /// Is there something of a version above the ledger's that runs in a transaction, and so came some other way?
-fn is_beyond(timeline: &Timeline, expected: &Expected, at: Number, difference: &Difference) -> bool {
+fn is_beyond(
+    timeline: &Timeline,
+    expected: &Expected,
+    found: &Catalog,
+    at: Number,
+    difference: &Difference,
+) -> bool {
     let next = timeline.versions.iter().find(|version| version.number > at);
-    if difference.extra.is_empty()
-        || next.is_none_or(|next| next.up.as_ref().is_some_and(|up| !up.transaction))
-    {
+    if next.is_none_or(|next| next.up.as_ref().is_some_and(|up| !up.transaction)) {
         return false;
     }
-    let later = expected.effects.range(at..).filter(|(number, _)| **number > at);
+    let later: Vec<_> = expected.effects.range(at + 1..).map(|(_, effects)| effects).collect();
+    if later.is_empty() {
+        return false;
+    }
     let added: HashSet<&ObjectId> =
-        later.flat_map(|(_, effects)| effects.added.iter().map(|(id, _)| id)).collect();
+        later.iter().flat_map(|effects| effects.added.iter().map(|(id, _)| id)).collect();
+    let now = expected.catalog_at(at).unwrap_or_default();
+    let label = |(id, after): &(ObjectId, Object)| {
+        let labels = |catalog: &Catalog| match catalog.objects.get(id).map(|object| &object.detail) {
+            Some(Detail::Enum(found)) => found.labels.clone(),
+            _ => Vec::new(),
+        };
+        let (now, found) = (labels(&now), labels(found));
+        matches!(&after.detail, Detail::Enum(after) if after.labels.iter().any(|label| found.contains(label) && !now.contains(label)))
+    };
     difference.extra.iter().any(|id| added.contains(id))
+        || later.iter().any(|effects| effects.changed.iter().any(label))
 }
 
 fn unversioned(timeline: &Timeline, expected: &Expected, seen: &Seen) -> Postgres {

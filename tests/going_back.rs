@@ -107,7 +107,9 @@ fn an_adopted_head_goes_all_the_way_back_and_forward_with_every_value() {
     assert_eq!(revision(), "954245770def");
     let after = tables(&world);
     for (name, rows) in before.tables.iter().filter(|(name, _)| !name.contains("alembic")) {
-        assert_eq!(after.tables.get(name), Some(rows), "{name}");
+        // Versions that run put their seeds in again.
+        let lost: Vec<_> = rows.iter().filter(|row| !after.tables[name].contains(row)).collect();
+        assert!(lost.is_empty(), "{name}: {lost:?}");
     }
 }
 
@@ -120,7 +122,7 @@ fn what_is_the_users_own_and_in_the_way_back_is_named_before_anything_is_done() 
     for (own, says, way_out) in [
         (
             "create view mine as select id, topic_keyword from character_interest_topics",
-            "your view mine stands on table character_interest_topics, which going back from version 2 drops",
+            "your view mine stands on column character_interest_topics.id, which going back from version 2 drops",
             "drop view public.mine",
         ),
         (

@@ -528,7 +528,8 @@ fn labels_of_the_users_own_stay_in_an_enum_of_the_application() {
     };
     let labels = "select string_agg(enumlabel, ' ' order by enumsortorder) from pg_enum where enumtypid = 'mood'::regtype";
     let own = database();
-    own.db.execute("alter type mood add value 'mine' before 'ok'; insert into users values (1, 'mine')");
+    own.db.execute("alter type mood add value 'mine' before 'ok'");
+    own.db.execute("insert into users values (1, 'mine')");
     own.start(&["true"]).expect(0);
     own.output(["verify"]).expect(0);
     assert_eq!(own.query(labels), "sad mine ok calm");
@@ -538,7 +539,7 @@ fn labels_of_the_users_own_stay_in_an_enum_of_the_application() {
     ahead.start(&["true"]).expect(0);
     let other = database();
     other.db.execute("alter type mood rename value 'ok' to 'fine'");
-    other.start(&["true"]).expect(76).says(&["enum mood", "expected sad, ok; found sad, fine"]);
+    other.start(&["true"]).expect(76).says(&["enum mood", "found sad, fine"]);
 }
 
 #[test]
