@@ -3,7 +3,7 @@
 mod common;
 
 use common::World;
-use local_servers::{PgVersion, Postgres};
+use local_servers::{PgVersion, Postgres, PostgresOptions};
 use std::sync::atomic::{AtomicUsize, Ordering::SeqCst};
 
 /// Five versions that add, fill, drop and convert.
@@ -590,6 +590,44 @@ fn a_repair_that_a_lock_stops_is_tried_again_and_names_the_reader() {
         "idle in transaction",
         "query ",
     ]);
+}
+
+/// No session belongs to it, so that neither its end nor a timeout lets go of its locks.
+#[test]
+fn a_prepared_transaction_that_holds_a_lock_is_named() {
+    use sqlx::Connection;
+    use std::io::{BufRead, BufReader};
+    for version in [PgVersion::V14, PgVersion::V16, PgVersion::V18] {
+        let conf = vec!["max_prepared_transactions = 2".into()];
+        let server = Postgres::start(PostgresOptions { version, conf, ..Default::default() }).unwrap();
+        let mut world = World::on(server.create_database("held"), local_servers::qdrant());
+        world.set("QDRANT_URL", "none");
+        VERSIONS[..3].iter().for_each(|(name, up, toml)| world.version(name, up, toml));
+        world.record();
+        world.start_before("0003");
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+        runtime.block_on(async {
+            let mut session = sqlx::PgConnection::connect(&world.db.url()).await.unwrap();
+            for sql in ["begin", "insert into users values (1, 'ada')", "prepare transaction 'half done'"] {
+                sqlx::raw_sql(sql).execute(&mut session).await.unwrap();
+            }
+        });
+        let mut child = world.tandem(["migrate"]).stderr(std::process::Stdio::piped()).spawn().unwrap();
+        let lines = BufReader::new(child.stderr.take().unwrap()).lines().map(Result::unwrap);
+        let mut lines = lines.skip_while(|line| !line.contains("met a lock and is tried again"));
+        let line = lines.next().unwrap_or_default();
+        assert!(
+            line.contains("prepared transaction 'half done' of ") && line.contains("rollback prepared"),
+            "{line}"
+        );
+        runtime.block_on(async {
+            let mut session = sqlx::PgConnection::connect(&world.db.url()).await.unwrap();
+            sqlx::raw_sql("commit prepared 'half done'").execute(&mut session).await.unwrap();
+        });
+        lines.for_each(drop);
+        assert!(child.wait().unwrap().success());
+        assert_eq!(world.query("select nick from users"), "ada");
+    }
 }
 
 #[test]

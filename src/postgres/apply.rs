@@ -700,16 +700,24 @@ fn place(up: &SqlFile, begin: &str, failure: &Failure) -> String {
     format!("{}:{line}:{column}: statement {} (`{text}`): ", up.path, index + 1)
 }
 
-/// Sessions that hold locks on the managed schemas' relations, in words.
+/// What holds locks on the managed schemas' relations, in words: sessions, and transactions that were prepared for a commit in two
+/// phases, which no session belongs to.
 async fn blockers(session: &mut Session, schemas: &[String]) -> Result<String> {
     let sql = format!(
-        "select coalesce(pg_catalog.string_agg(distinct 'pid ' || a.pid || ' ' || coalesce(nullif(a.application_name, ''), a.usename::text, '?') \
-         || ', ' || coalesce(a.state, '?') || ' for ' || extract(epoch from pg_catalog.clock_timestamp() - a.state_change)::bigint || ' s' \
-         || coalesce(', query ' || extract(epoch from pg_catalog.clock_timestamp() - a.query_start)::bigint || ' s old', ''), '; '), \
-         'nobody any more') \
-         from pg_catalog.pg_locks l join pg_catalog.pg_stat_activity a on a.pid = l.pid \
-         join pg_catalog.pg_class c on c.oid = l.relation join pg_catalog.pg_namespace n on n.oid = c.relnamespace \
-         where l.granted and a.pid <> pg_catalog.pg_backend_pid() and n.nspname in ({})",
+        "with held as (select distinct l.pid, l.virtualtransaction from pg_catalog.pg_locks l \
+           join pg_catalog.pg_database d on d.oid = l.database and d.datname = pg_catalog.current_database() \
+           join pg_catalog.pg_class c on c.oid = l.relation join pg_catalog.pg_namespace n on n.oid = c.relnamespace \
+           where l.granted and n.nspname in ({})), \
+         named as (select 'pid ' || a.pid || ' ' || coalesce(nullif(a.application_name, ''), a.usename::text, '?') \
+             || ', ' || coalesce(a.state, a.backend_type, '?') || coalesce(' for ' || extract(epoch from pg_catalog.clock_timestamp() - a.state_change)::bigint || ' s', '') \
+             || coalesce(', query ' || extract(epoch from pg_catalog.clock_timestamp() - a.query_start)::bigint || ' s old', '') as who \
+           from held h join pg_catalog.pg_stat_activity a on a.pid = h.pid and a.pid <> pg_catalog.pg_backend_pid() \
+           union select pg_catalog.format('prepared transaction %L of %s, %s s old (commit prepared or rollback prepared ends it)', \
+             p.gid, p.owner, extract(epoch from pg_catalog.clock_timestamp() - p.prepared)::bigint) \
+           from held h join pg_catalog.pg_locks l on l.pid is null and l.locktype = 'transactionid' \
+             and l.virtualtransaction = h.virtualtransaction \
+           join pg_catalog.pg_prepared_xacts p on p.transaction = l.transactionid where h.pid is null) \
+         select coalesce(pg_catalog.string_agg(who, '; '), 'nobody any more') from named",
         schemas.iter().map(|s| literal(s)).collect::<Vec<_>>().join(", ")
     );
     let rows = session.run("asking who holds locks", sql).await?;
