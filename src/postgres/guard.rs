@@ -99,19 +99,24 @@ pub fn watch(
         .map(|what| format!("pg_catalog.pg_stat_get_xact_tuples_{what}(c.oid)"));
     // In every schema: a foreign key takes rows of the user's own tables along, wherever those are. Not pg_stat_xact_user_tables:
     // the view joins each table with its indexes, and a version pays for all tables.
+    let tables = format!(
+        "pg_catalog.pg_class c where c.relkind = 'r' and c.relnamespace in (select n.oid from pg_catalog.pg_namespace n \
+         where n.nspname !~ '^pg_' and n.nspname not in ('information_schema', {}))",
+        literal(&settings.ledger_schema)
+    );
+    // A table's first file has its number.
     let before = format!(
         "select pg_catalog.set_config('tandem.watched', (select pg_catalog.json_build_object(\
            'kept', {}, 'filled', {}, 'looked', $3 <> '{{}}', \
            'empty', (select pg_catalog.json_agg(c.oid::bigint) from pg_catalog.pg_class c where c.oid = any ($3) and {} = 0), \
-           'files', coalesce(pg_catalog.json_object_agg(c.oid, c.relfilenode), '{{}}'), \
+           'there', coalesce(pg_catalog.json_agg(c.oid::bigint), '[]'), \
+           'files', coalesce(pg_catalog.json_object_agg(c.oid, c.relfilenode) filter (where c.relfilenode <> c.oid), '{{}}'), \
            'counted', pg_catalog.json_object_agg(c.oid, pg_catalog.json_build_array({updated}, {deleted}, {inserted})) \
              filter (where {updated} > 0 or {deleted} > 0 or {inserted} > 0)) \
-         from pg_catalog.pg_class c where c.relkind = 'r' \
-         and c.relnamespace in (select n.oid from pg_catalog.pg_namespace n where n.nspname !~ '^pg_' and n.nspname not in ('information_schema', {})))::text, true)",
+         from {tables})::text, true)",
         oids("$1"),
         oids("$2"),
         rows("1"),
-        literal(&settings.ledger_schema),
     );
     let set = |key: &str| {
         format!(
@@ -124,12 +129,15 @@ pub fn watch(
     };
     // A table that was not there before is the version's own. Rows of a partition belong to the partitioned table.
     let after = format!(
-        "with w as (select watched, {kept}, {filled}, {empty} from (select pg_catalog.current_setting('tandem.watched')::json as watched) s), \
-         touched as (select c.oid, c.relnamespace::regnamespace || '.' || c.relname as name, c.relfilenode <> f.value::oid as refiled, \
+        "select case when exists (select from {tables} and ({updated} > 0 or {deleted} > 0 or c.relfilenode <> c.oid and not c.relfilenode = any (array(\
+           select f.value::oid from pg_catalog.json_each_text(pg_catalog.current_setting('tandem.watched')::json -> 'files') f)))) then (\
+         with w as (select watched, {kept}, {filled}, {empty} from (select pg_catalog.current_setting('tandem.watched')::json as watched) s), \
+         touched as (select c.oid, c.relnamespace::regnamespace || '.' || c.relname as name, c.relfilenode <> f.was as refiled, \
              {updated_since} as updated, {deleted_since} as deleted, {inserted_since} as inserted, \
              array(select c.oid::bigint union select a::oid::bigint from pg_catalog.pg_partition_ancestors(c.oid) a) as relations \
-           from w cross join lateral pg_catalog.json_each_text(watched -> 'files') f join pg_catalog.pg_class c on c.oid = f.key::oid \
-           where c.relkind = 'r' and ({updated} > 0 or {deleted} > 0 or c.relfilenode <> f.value::oid)), \
+           from w cross join lateral pg_catalog.json_array_elements_text(watched -> 'there') t join pg_catalog.pg_class c on c.oid = t.value::oid \
+           cross join lateral (select coalesce((watched -> 'files' ->> t.value)::oid, c.oid) as was) f \
+           where c.relkind = 'r' and ({updated} > 0 or {deleted} > 0 or c.relfilenode <> f.was)), \
          changed as (select c.*, c.refiled and not c.oid::bigint = any (empty) and {rows_left} <= c.inserted as emptied, relations && filled as filled \
            from w cross join touched c where not relations && kept), \
          u as (select pg_catalog.string_agg(name || case when emptied then ' (emptied)' \
@@ -137,7 +145,7 @@ pub fn watch(
              pg_catalog.string_agg(oid::text, ' ') filter (where emptied) as suspects \
            from changed cross join (select (watched ->> 'looked')::boolean as looked from w) l \
            where emptied or deleted > 0 or updated > 0 and not filled) \
-         select case when undeclared is not null then {undeclared} when suspects is not null then {suspects} end from u",
+         select case when undeclared is not null then {undeclared} when suspects is not null then {suspects} end from u) end",
         kept = set("kept"),
         filled = set("filled"),
         empty = set("empty"),
