@@ -104,19 +104,26 @@ pub fn watch(
          where n.nspname !~ '^pg_' and n.nspname not in ('information_schema', {}))",
         literal(&settings.ledger_schema)
     );
+    let suspected = match suspects.is_empty() {
+        true => String::new(),
+        false => format!(
+            "'looked', true, \
+             'empty', (select pg_catalog.json_agg(c.oid::bigint) from pg_catalog.pg_class c where c.oid = any ({array}) and {rows} = 0), \
+             'inserted', (select pg_catalog.json_object_agg(c.oid, {inserted}) from pg_catalog.pg_class c where c.oid = any ({array})), ",
+            array = suspects.array(),
+            rows = rows("1"),
+        ),
+    };
     // A table's first file has its number.
     let before = format!(
         "select pg_catalog.set_config('tandem.watched', (select pg_catalog.json_build_object(\
-           'kept', {}, 'filled', {}, 'looked', $3 <> '{{}}', \
-           'empty', (select pg_catalog.json_agg(c.oid::bigint) from pg_catalog.pg_class c where c.oid = any ($3) and {} = 0), \
+           'kept', {}, 'filled', {}, {suspected}\
            'there', coalesce(pg_catalog.json_agg(c.oid::bigint), '[]'), \
            'files', coalesce(pg_catalog.json_object_agg(c.oid, c.relfilenode) filter (where c.relfilenode <> c.oid), '{{}}'), \
-           'counted', pg_catalog.json_object_agg(c.oid, pg_catalog.json_build_array({updated}, {deleted}, {inserted})) \
-             filter (where {updated} > 0 or {deleted} > 0 or {inserted} > 0)) \
+           'counted', pg_catalog.json_object_agg(c.oid, pg_catalog.json_build_array({updated}, {deleted})) filter (where {updated} > 0 or {deleted} > 0)) \
          from {tables})::text, true)",
         oids("$1"),
         oids("$2"),
-        rows("1"),
     );
     let set = |key: &str| {
         format!(
@@ -124,9 +131,7 @@ pub fn watch(
              case when pg_catalog.json_typeof(watched -> '{key}') = 'array' then watched -> '{key}' else '[]' end) e) as {key}"
         )
     };
-    let since = |count: &str, at: usize| {
-        format!("{count} - coalesce((watched -> 'counted' -> c.oid::text ->> {at})::bigint, 0)")
-    };
+    let since = |count: &str, at: &str| format!("{count} - coalesce((watched -> {at})::bigint, 0)");
     // A table that was not there before is the version's own. Rows of a partition belong to the partitioned table.
     let after = format!(
         "select case when exists (select from {tables} and ({updated} > 0 or {deleted} > 0 or c.relfilenode <> c.oid and not c.relfilenode = any (array(\
@@ -143,15 +148,15 @@ pub fn watch(
          u as (select pg_catalog.string_agg(name || case when emptied then ' (emptied)' \
                else pg_catalog.format(' (%s updated, %s deleted)', updated, deleted) end, ', ' order by name) filter (where not emptied or looked) as undeclared, \
              pg_catalog.string_agg(oid::text, ' ') filter (where emptied) as suspects \
-           from changed cross join (select (watched ->> 'looked')::boolean as looked from w) l \
+           from changed cross join (select coalesce((watched ->> 'looked')::boolean, false) as looked from w) l \
            where emptied or deleted > 0 or updated > 0 and not filled) \
          select case when undeclared is not null then {undeclared} when suspects is not null then {suspects} end from u) end",
         kept = set("kept"),
         filled = set("filled"),
         empty = set("empty"),
-        updated_since = since(&updated, 0),
-        deleted_since = since(&deleted, 1),
-        inserted_since = since(&inserted, 2),
+        updated_since = since(&updated, "'counted' -> c.oid::text ->> 0"),
+        deleted_since = since(&deleted, "'counted' -> c.oid::text ->> 1"),
+        inserted_since = since(&inserted, "'inserted' ->> c.oid::text"),
         rows_left = rows("c.inserted + 1"),
         undeclared = raise(
             UNDECLARED,
@@ -161,9 +166,9 @@ pub fn watch(
     );
     Some(Watch {
         before: Check {
-            types: "(pg_catalog.text[], pg_catalog.text[], pg_catalog.oid[])",
+            types: "(pg_catalog.text[], pg_catalog.text[])",
             text: before,
-            values: format!("({}, {}, {})", array(&kept), array(&filled), suspects.array()),
+            values: format!("({}, {})", array(&kept), array(&filled)),
         },
         after: Check { types: "", text: after, values: String::new() },
     })
