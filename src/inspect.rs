@@ -1,7 +1,7 @@
 //! Reading both stores, without a lock and without a write, until there is a verdict and a plan.
 
 use crate::adoption::Foreign;
-use crate::catalog::render::complete_beside;
+use crate::catalog::render::{complete_beside, relation};
 use crate::catalog::{Catalog, Expected, ObjectId};
 use crate::collection::{self, Observed, Role, SHADOW_PREFIX, ServerVersion, Stamp};
 use crate::error::{Error, ExitCode, Result};
@@ -301,7 +301,7 @@ async fn read(
 /// Does a table hold no row? One that may not be read is taken to hold some.
 async fn is_empty(session: &mut Session, table: &ObjectId) -> Result<bool> {
     session.run("setting a savepoint", "savepoint empty").await?;
-    match session.batch(format!("select not exists (select from {})", repair::named(table))).await {
+    match session.batch(format!("select not exists (select from {})", relation(table))).await {
         Ok(rows) => {
             session.run("releasing a savepoint", "release savepoint empty").await?;
             cell(&rows, 0, 0)

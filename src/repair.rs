@@ -761,11 +761,6 @@ fn own_references(own: &Own<'_>, table: &ObjectId, step: &str) -> Vec<Obstacle> 
         .collect()
 }
 
-/// A relation as SQL names it.
-pub fn named(id: &ObjectId) -> String {
-    [&id.schema, &id.relation].map(|name| format!("\"{}\"", name.replace('"', "\"\""))).join(".")
-}
-
 /// A name as the server writes it.
 fn bare(name: &str) -> String {
     let plain = name.starts_with(|c: char| c.is_ascii_lowercase() || c == '_')

@@ -51,18 +51,9 @@ fn same_catalog(found: &Catalog, wanted: &Catalog, what: &str) {
     }
 }
 
-/// A copy of the timeline as the image of a version has it.
+/// A copy of the timeline as the image of a version has it, recorded.
 fn image(world: &World, upto: i64) -> Dir {
-    let older = Dir::new();
-    common::copy(world.migrations.path(), older.path());
-    for entry in std::fs::read_dir(older.path()).unwrap() {
-        let path = entry.unwrap().path();
-        let file = path.file_name().unwrap().to_str().unwrap().to_owned();
-        let number = file.split('_').next().unwrap_or_default().parse::<i64>();
-        if number.is_ok_and(|number| number > upto) {
-            std::fs::remove_file(path).unwrap();
-        }
-    }
+    let older = common::timeline_up_to(world.migrations.path(), upto);
     let directory = older.path().display().to_string();
     world.output(["record", "--migrations", &directory]).expect(0);
     older

@@ -40,21 +40,6 @@ fn unseen_head(world: &World) {
     world.db.execute(&rows::rows(&head));
 }
 
-/// The timeline as the image of a version has it.
-fn image(world: &World, upto: i64) -> Dir {
-    let older = Dir::new();
-    common::copy(world.migrations.path(), older.path());
-    for entry in std::fs::read_dir(older.path()).unwrap() {
-        let path = entry.unwrap().path();
-        let file = path.file_name().unwrap().to_str().unwrap().to_owned();
-        let number = file.split('_').next().unwrap_or_default().parse::<i64>();
-        if number.is_ok_and(|number| number > upto) {
-            std::fs::remove_file(path).unwrap();
-        }
-    }
-    older
-}
-
 fn start_with(world: &World, image: &Dir) -> Outcome {
     world.output(["run", "--migrations", &image.path().display().to_string(), "--", "true"])
 }
@@ -64,8 +49,11 @@ fn start_with(world: &World, image: &Dir) -> Outcome {
 fn every_older_image_of_the_application_starts_exactly_where_it_is_allowed() {
     let world = whisperengine();
     let timeline = tandem::timeline::load(world.migrations.path(), &|_| None).unwrap();
-    let images: Vec<(i64, Dir)> =
-        timeline.versions.iter().map(|version| (version.number, image(&world, version.number))).collect();
+    let images: Vec<(i64, Dir)> = timeline
+        .versions
+        .iter()
+        .map(|version| (version.number, common::timeline_up_to(world.migrations.path(), version.number)))
+        .collect();
     for (at, newest) in &images {
         start_with(&world, newest).expect(0);
         let state = world.state();

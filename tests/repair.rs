@@ -284,19 +284,21 @@ fn rows_that_nothing_archives_are_neither_updated_nor_deleted() {
             "insert into users values (1, 'ada'), (2, 'grace'); insert into notes values (1, 1), (2, 1); insert into days values (1, '2025-01-01')",
         );
         let outcome = world.start(&["true"]);
-        match named {
-            None => drop(outcome.expect(0)),
-            Some(named) => {
-                outcome.expect(1).says(&[
-                    "rows were updated or deleted that the archive does not keep",
-                    named,
-                    "[[archive]]",
-                ]);
-                assert_eq!(world.query("select count(*)::text from users"), "2", "{up}");
-                assert_eq!(world.query("select max(version)::text from tandem.ledger"), "1", "{up}");
-            }
-        }
+        noticed(&world, outcome, up, named, "select count(*)::text from users", "2");
     }
+}
+
+/// Applied, or rolled back with these rows named.
+#[track_caller]
+fn noticed(world: &World, outcome: common::Outcome, up: &str, named: Option<&str>, rows: &str, count: &str) {
+    let Some(named) = named else { return drop(outcome.expect(0)) };
+    outcome.expect(1).says(&[
+        "rows were updated or deleted that the archive does not keep",
+        named,
+        "[[archive]]",
+    ]);
+    assert_eq!(world.query(rows), count, "{up}");
+    assert_eq!(world.query("select max(version)::text from tandem.ledger"), "1", "{up}");
 }
 
 /// Lint sees it at the top of a file; in a block or a function only the server meets it.
@@ -357,18 +359,7 @@ fn rows_that_a_truncate_takes_are_noticed_wherever_it_stands() {
                  insert into emptied values (1); delete from emptied",
             );
             let outcome = world.start(&["true"]);
-            match named {
-                None => drop(outcome.expect(0)),
-                Some(named) => {
-                    outcome.expect(1).says(&[
-                        "rows were updated or deleted that the archive does not keep",
-                        named,
-                        "[[archive]]",
-                    ]);
-                    assert_eq!(world.query("select count(*)::text from users, notes, days"), "4", "{up}");
-                    assert_eq!(world.query("select max(version)::text from tandem.ledger"), "1", "{up}");
-                }
-            }
+            noticed(&world, outcome, up, *named, "select count(*)::text from users, notes, days", "4");
         }
     }
 }

@@ -495,9 +495,7 @@ impl Detail {
             _ => self.comparable() == other.comparable(),
         }
     }
-}
 
-impl Detail {
     /// Whether this, found in a database, is what is wanted: the same, or an enum with labels of the user's own besides, which
     /// no server can take away again.
     pub fn stands_for(&self, wanted: &Self, across: bool) -> bool {

@@ -798,7 +798,8 @@ pub(crate) fn columns(definition: &str) -> Vec<String> {
     parts
 }
 
-fn relation(id: &ObjectId) -> String {
+/// A relation as SQL names it, whatever its name is.
+pub fn relation(id: &ObjectId) -> String {
     format!("{}.{}", quoted(&id.schema), quoted(&id.relation))
 }
 

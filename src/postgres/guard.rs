@@ -8,7 +8,8 @@
 //! Whether it did is not known behind the version, and asking each table before each version costs too much: a version that
 //! meets the case is rolled back and run once more, with these [`Suspects`] looked at first.
 
-use super::session::{Check, EMPTIED, Failure, UNDECLARED, identifier, literal, raise};
+use super::session::{Check, EMPTIED, Failure, UNDECLARED, literal, raise};
+use crate::catalog::render::relation;
 use crate::catalog::{Catalog, Detail, Effects, Kind, ObjectId, side_by_side};
 use crate::timeline::{Settings, Version};
 use std::collections::BTreeSet;
@@ -66,12 +67,11 @@ pub fn watch(
     suspects: &Suspects,
 ) -> Option<Watch> {
     let effects = effects?;
-    let table = |id: &ObjectId| format!("{}.{}", identifier(&id.schema), identifier(&id.relation));
     let mut kept: BTreeSet<String> = version.archives.iter().map(|archive| archive.table.clone()).collect();
     let parts = effects.removed.iter().filter(|id| matches!(id.kind, Kind::Table | Kind::Column));
-    kept.extend(parts.map(table));
+    kept.extend(parts.map(relation));
     let columns = |objects: &[(ObjectId, crate::catalog::Object)]| -> BTreeSet<String> {
-        objects.iter().filter(|(id, _)| id.kind == Kind::Column).map(|(id, _)| table(id)).collect()
+        objects.iter().filter(|(id, _)| id.kind == Kind::Column).map(|(id, _)| relation(id)).collect()
     };
     let filled = columns(&effects.added);
     // A changed type is among them; a changed default needs no rows.

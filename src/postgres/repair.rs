@@ -7,7 +7,7 @@ use super::guard::{self, Suspects};
 use super::introspect;
 use super::session::{Failure, Session, cell, contract_assertion, literal, search_path, set_search_path};
 use super::store::Entry;
-use crate::catalog::render::{Completion, Statement, complete_beside};
+use crate::catalog::render::{Completion, Statement, complete_beside, relation};
 use crate::catalog::{Catalog, Detail, Effects, Expected, Kind, ObjectId, compare_leniently};
 use crate::error::{Error, ExitCode, Result};
 use crate::ledger::Origin;
@@ -111,7 +111,7 @@ async fn once(
 
 /// Keeps a table without rows from getting any until the end of the transaction, or refuses.
 async fn still_empty(session: &mut Session, table: &ObjectId) -> std::result::Result<(), Stop> {
-    let name = repair::named(table);
+    let name = relation(table);
     let sql = format!("lock table {name} in access exclusive mode; select exists (select from {name})");
     let rows = session.batch(sql).await.map_err(|failure| {
         apply::stop(failure, |words| {

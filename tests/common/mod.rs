@@ -338,6 +338,21 @@ fn lossy(bytes: &[u8]) -> String {
     String::from_utf8_lossy(bytes).into_owned()
 }
 
+/// A timeline as the image of a version has it.
+pub fn timeline_up_to(timeline: &Path, upto: i64) -> Dir {
+    let older = Dir::new();
+    copy(timeline, older.path());
+    for entry in std::fs::read_dir(older.path()).unwrap() {
+        let path = entry.unwrap().path();
+        let file = path.file_name().unwrap().to_str().unwrap().to_owned();
+        let number = file.split('_').next().unwrap_or_default().parse::<i64>();
+        if number.is_ok_and(|number| number > upto) {
+            std::fs::remove_file(path).unwrap();
+        }
+    }
+    older
+}
+
 pub fn copy(from: &Path, to: &Path) {
     std::fs::create_dir_all(to).unwrap();
     for entry in std::fs::read_dir(from).unwrap() {
