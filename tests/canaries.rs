@@ -163,7 +163,10 @@ fn no_command_tells_a_secret_in_success_or_in_failure() {
     search(&mut world, &[&["lint"], &["run", "--", "true"]], &["info", "trace"]);
     std::fs::remove_file(world.migrations.path().join("0003_later.toml")).unwrap();
 
-    // Foreign, stale and skewed.
+    // Foreign, stale and skewed; with a row, for an empty table would be given its form.
+    world.db.execute(
+        "insert into users (name) values ('x'); insert into notes (id, user_id) select 1, id from users",
+    );
     world.db.execute("alter table notes alter column body type varchar(9)");
     search(&mut world, &COMMANDS, &["info", "trace"]);
     world.output(["run", "--", "true"]).expect(76);
