@@ -347,6 +347,21 @@ fn release_shared_memory(dir: &Path) {
     }
 }
 
+/// Does the server in `dir` run, and answer in the end? A busy machine may keep it from that for a while, and others use it.
+pub fn lives(dir: &Path, answers: impl Fn() -> bool) -> bool {
+    let deadline = Instant::now() + PATIENCE;
+    while server_in(dir).is_some_and(running) {
+        if answers() {
+            return true;
+        }
+        if Instant::now() > deadline {
+            return false;
+        }
+        sleep(POLL);
+    }
+    false
+}
+
 fn server_in(dir: &Path) -> Option<i32> {
     let pid = fs::read_to_string(dir.join("pid")).ok()?.trim().parse().ok()?;
     let line = fs::read(format!("/proc/{pid}/cmdline")).ok()?;

@@ -20,11 +20,11 @@ pub struct Membership<S> {
     _users: File,
 }
 
-/// Joins the shared server `name`: the running one if it is `alive`, else what `start` starts in the directory
+/// Joins the shared server `name`: the running one if it answers (`alive`), else what `start` starts in the directory
 /// it is given, with the file whose lock says that the server is in use.
 pub fn join<S: Serialize + DeserializeOwned>(
     name: &str,
-    alive: impl FnOnce(&S) -> bool,
+    alive: impl Fn(&S) -> bool,
     start: impl FnOnce(&Path, &Path) -> Result<S>,
 ) -> Result<Membership<S>> {
     if !on_path("flock") {
@@ -41,9 +41,13 @@ pub fn join<S: Serialize + DeserializeOwned>(
     let _one_starts = cache::lock(&home.join("start.lock"))?;
     let dir = home.join("server");
     let state_path = dir.join("state.json");
-    let found = fs::read(&state_path).ok().and_then(|text| serde_json::from_slice(&text).ok());
-    if let Some(state) = found.filter(alive) {
-        return Ok(Membership { state, _users: users });
+    let found: Option<S> = fs::read(&state_path).ok().and_then(|text| serde_json::from_slice(&text).ok());
+    if let Some(state) = found {
+        if process::lives(&dir, || alive(&state)) {
+            return Ok(Membership { state, _users: users });
+        }
+        // Others were using it: what it said last is all that tells why it ended.
+        let _ = fs::rename(dir.join("log"), home.join("ended.log"));
     }
     process::clear(&dir)?;
     process::make_dir(&dir)?;
