@@ -1,10 +1,11 @@
 //! SIGTERM and SIGINT from the first line until exec.
 //!
 //! As PID 1 a process without handlers ignores both. Nothing is ever set to be ignored or blocked: exec would pass
-//! that on to the bot, while handlers return to the default by themselves.
+//! that on to the bot, while handlers return to the default by themselves. What whoever started tandem had ignored (`nohup`,
+//! a shell's `&`) stays ignored, for tandem and for the bot.
 
 use crate::error::{Error, ExitCode, Result};
-use tokio::signal::unix::{SignalKind, signal};
+use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::watch;
 
 /// Whether the process has been asked to stop. A second signal ends it at once.
@@ -14,17 +15,22 @@ pub struct Stop(watch::Receiver<Option<i32>>);
 impl Stop {
     /// Begins to listen. Must be called within a tokio runtime.
     pub fn install() -> Result<Self> {
-        let streams =
-            || Ok::<_, std::io::Error>((signal(SignalKind::terminate())?, signal(SignalKind::interrupt())?));
-        let (mut terminate, mut interrupt) = streams()
-            .map_err(|e| Error::new(ExitCode::Bug, format!("no signal handlers could be installed: {e}")))?;
+        let ignored = ignored(&std::fs::read_to_string("/proc/self/status").unwrap_or_default());
+        let listen = |kind: SignalKind| {
+            let is_ignored = ignored >> (kind.as_raw_value() - 1) & 1 == 1;
+            (!is_ignored)
+                .then(|| signal(kind))
+                .transpose()
+                .map_err(|e| Error::new(ExitCode::Bug, format!("no signal handlers could be installed: {e}")))
+        };
+        let mut terminate = listen(SignalKind::terminate())?;
+        let mut interrupt = listen(SignalKind::interrupt())?;
         let (sender, receiver) = watch::channel(None);
         tokio::spawn(async move {
             loop {
                 let kind = tokio::select! {
-                    Some(()) = terminate.recv() => SignalKind::terminate(),
-                    Some(()) = interrupt.recv() => SignalKind::interrupt(),
-                    else => return,
+                    () = received(&mut terminate) => SignalKind::terminate(),
+                    () = received(&mut interrupt) => SignalKind::interrupt(),
                 };
                 let number = kind.as_raw_value();
                 if sender.send_replace(Some(number)).is_some() {
@@ -64,5 +70,41 @@ impl Stop {
     pub fn error(number: i32) -> Error {
         let name = if number == SignalKind::interrupt().as_raw_value() { "SIGINT" } else { "SIGTERM" };
         Error::new(ExitCode::Signal(number), format!("stopped by {name}"))
+    }
+}
+
+async fn received(signals: &mut Option<Signal>) {
+    let arrived = match signals {
+        Some(signals) => signals.recv().await,
+        None => None,
+    };
+    if arrived.is_none() {
+        std::future::pending().await
+    }
+}
+
+/// The set of signals that a process ignores, the first in the lowest bit; none where `/proc` does not tell.
+fn ignored(status: &str) -> u64 {
+    let set = status.lines().find_map(|line| line.strip_prefix("SigIgn:"));
+    set.and_then(|set| u64::from_str_radix(set.trim(), 16).ok()).unwrap_or(0)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_ignored_signals_of_a_status() {
+        for (status, expected) in [
+            (
+                "Name:\tx\nSigBlk:\t0000000000000001\nSigIgn:\t0000000000000002\nSigCgt:\t0000000000000004\n",
+                2,
+            ),
+            ("SigIgn:\t8000000000004003\n", 0x8000_0000_0000_4003),
+            ("SigIgn:\tnonsense\n", 0),
+            ("", 0),
+        ] {
+            assert_eq!(ignored(status), expected, "{status:?}");
+        }
     }
 }

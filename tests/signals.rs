@@ -8,6 +8,7 @@ use local_servers::proxy::{Action, Direction, Proxy};
 use serde_json::json;
 use sqlx::{AssertSqlSafe, Connection, PgConnection};
 use std::io::{BufRead, BufReader, Read, Write};
+use std::os::unix::process::CommandExt as _;
 use std::os::unix::process::ExitStatusExt;
 use std::process::{Child, Command, Stdio};
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering::SeqCst};
@@ -28,6 +29,14 @@ struct Running {
 
 impl Running {
     fn start(mut command: Command) -> Self {
+        // Whoever runs the tests in the background of a shell has SIGINT ignored, and what they start has too.
+        // SAFETY: between fork and exec, signal() takes two numbers and is async-signal-safe.
+        unsafe {
+            command.pre_exec(|| {
+                libc::signal(libc::SIGINT, libc::SIG_DFL);
+                Ok(())
+            });
+        }
         let mut child = command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
         let log = Arc::new(Mutex::new(String::new()));
         let (lines, written) = (BufReader::new(child.stderr.take().unwrap()).lines(), log.clone());
@@ -361,7 +370,10 @@ fn a_refused_start_can_stay_up_and_goes_on_after_the_mend() {
     world.db.execute("drop table orders");
     assert_eq!(running.end(), (0, "became\n".to_owned()));
     // Only what somebody can mend is held, and only by the command that becomes another one.
-    world.db.execute("create table others (id int primary key); alter table notes alter column body drop default, alter column body type int using 0");
+    world.db.execute(
+        "insert into users (name) values ('x'); insert into notes (id, user_id) select 1, id from users; \
+         alter table notes alter column body drop default, alter column body type int using 0",
+    );
     world.output(["migrate"]).expect(76);
     world.start(&["no-such-command"]).expect(127);
     world.env.retain(|(name, _)| name != "QDRANT_URL");
@@ -421,6 +433,27 @@ fn the_command_finds_everything_as_if_tandem_had_never_been_there() {
             lines.iter().filter(|line| !own(line) && **line != own_pid).cloned().collect()
         };
         assert_eq!(rest(&with, id), rest(&without, plain_id));
+    }
+}
+
+#[test]
+fn what_was_ignored_from_the_beginning_stays_ignored() {
+    let world = World::small();
+    let command = ["grep", "SigIgn", "/proc/self/status"];
+    for (trap, bits) in [("INT", 0x2), ("TERM INT", 0x4002), ("USR1", 0x200)] {
+        let under_trap = |inner: &Command| {
+            let mut outer = Command::new("sh");
+            outer
+                .args(["-c", &format!("trap '' {trap}; exec \"$@\""), "sh"])
+                .arg(inner.get_program())
+                .args(inner.get_args())
+                .envs(inner.get_envs().filter_map(|(name, value)| Some((name, value?))));
+            Running::start(outer).end()
+        };
+        let plain = under_trap(Command::new(command[0]).args(&command[1..]));
+        assert_eq!(under_trap(&world.tandem(["run", "--"].iter().chain(&command))), plain, "{trap}");
+        let set = plain.1.trim_start_matches("SigIgn:").trim();
+        assert_eq!(u64::from_str_radix(set, 16).unwrap() & bits, bits, "{trap}: {set}");
     }
 }
 
