@@ -101,6 +101,73 @@ fn versions_that_send_prepared_statements_away_are_watched_as_all_others() {
 
 /// Two instances at once: the one with the older target publishes while the other goes on.
 #[test]
+fn rows_are_watched_in_every_version_of_a_run() {
+    const FILLED: &str = "alter table person add column size int;\nupdate person set size = 1;\n";
+    const DECLARED: &str = "[[archive]]\ntable = \"person\"\n";
+    let tables = "create table person (id int primary key, name text);\ncreate table town (id int primary key, name text);\n\
+                  insert into person select i, 'x' from generate_series(1, 3) i;\ninsert into town values (1, 'a'), (2, 'b');\n";
+    // What the third version does to which rows, after a second one that changed as many or made the table; and what is found.
+    let cases = [
+        (FILLED, "", "delete from person;\n", Some("public.person (0 updated, 3 deleted)")),
+        (
+            FILLED,
+            "",
+            "update person set name = 'z' where id = 1;\n",
+            Some("public.person (1 updated, 0 deleted)"),
+        ),
+        (
+            "create table later (id int);\ninsert into later values (1);\n",
+            "",
+            "delete from later;\n",
+            Some("public.later (0 updated, 1 deleted)"),
+        ),
+        (
+            "create table later (id int);\ninsert into later values (1);\n",
+            "",
+            "do $$ begin truncate later; end $$;\n",
+            Some("public.later (emptied)"),
+        ),
+        (
+            "alter table town add column size int;\nupdate town set size = 1;\n",
+            "",
+            "do $$ begin truncate town; end $$;\n",
+            Some("public.town (emptied)"),
+        ),
+        (
+            "alter table town alter column id type bigint;\n",
+            "",
+            "do $$ begin truncate person; end $$;\ninsert into person values (1, 'z');\n",
+            Some("public.person (emptied)"),
+        ),
+        (
+            "create table later (id int);\n",
+            "",
+            "create table own (id int);\ninsert into own values (1);\nupdate own set id = 2;\ndelete from own;\n",
+            None,
+        ),
+        ("update person set name = 'y';\n", DECLARED, "create table own (id int);\n", None),
+    ];
+    for (second, declared, third, found) in cases {
+        let world = World::empty();
+        world.migrations.write("tandem.toml", "application = \"demo\"\ncatalog_check = \"each-run\"\n");
+        world.version("0001_tables", tables, "");
+        world.version("0002_second", &format!("create table second (id int);\n{second}"), declared);
+        world.version("0003_third", &format!("create table third (id int);\n{third}"), "");
+        world.version("0004_last", "create table last (id int);\n", "");
+        world.record();
+        world.output(["upgrade", "1"]).expect(0);
+        let outcome = world.output(["migrate"]);
+        match found {
+            None => _ = outcome.expect(0),
+            Some(what) => {
+                _ = outcome.expect(1).says(&["version 3 (third)", "the archive does not keep", what])
+            }
+        }
+        assert_eq!(numbers(&world).len(), if found.is_some() { 2 } else { 4 }, "{second}{third}");
+    }
+}
+
+#[test]
 fn a_database_that_went_beyond_the_target_meanwhile_is_not_reported_as_there() {
     use sqlx::{AssertSqlSafe, Connection as _, PgConnection};
     use std::io::{BufRead as _, BufReader};

@@ -1,11 +1,12 @@
 //! Applying versions: each is one transaction with its ledger row and the comparison of the catalog.
 
 use super::again::{self, Again, Prints};
-use super::guard::{self, Suspects};
+use super::guard::{self, Look, Suspects};
 use super::introspect::{self, Exclude, Known};
 use super::lock::Held;
 use super::session::{
     CONTRACT_BROKEN, Failure, Session, cell, contract_assertion, identifier, literal, set_search_path,
+    unprepared,
 };
 use super::store::{Entry, Store};
 use crate::catalog::{self, Catalog, Effects, Kind, ObjectId, Optional};
@@ -266,24 +267,17 @@ async fn statements(
     let assertion = contract_assertion(&context.settings.schemas, Some(&context.held.absence()));
     let mut suspects = Suspects::default();
     loop {
-        let watch = guard::watch(context.settings, version, step.effects, &suspects);
+        let watch =
+            guard::watch(context.settings, version, step.effects, &suspects, Look::UnlessNothingChanged);
         let (watch, watched, assertion) = match sends_prepared_away(up) || sends_prepared_away(data) {
-            false => {
-                let (before, after) = match &watch {
-                    None => Default::default(),
-                    Some(watch) => {
-                        (session.prepared(&watch.before).await?, session.prepared(&watch.after).await?)
-                    }
-                };
-                (before, after, session.prepared(&assertion).await?)
-            }
+            false => (
+                session.prepared(&watch.before).await?,
+                session.prepared(&watch.after).await?,
+                session.prepared(&assertion).await?,
+            ),
             true => {
                 session.forget_prepared();
-                let (before, after) = watch
-                    .as_ref()
-                    .map(|watch| (watch.before.unprepared(), watch.after.unprepared()))
-                    .unwrap_or_default();
-                (before, after, assertion.unprepared())
+                (unprepared(&watch.before), unprepared(&watch.after), unprepared(&assertion))
             }
         };
         let Unforced { lift, restore } = unforced;
@@ -303,8 +297,7 @@ async fn statements(
         let body = format!("{begin}{up}\n;{data}\n;{watched}{put_back}{restore}{assertion}");
         let result = match step.expected {
             None if version.proof.is_none() => {
-                let entry = record(context, step, None, None, DURATION);
-                session.batch(format!("{body}{entry}{}commit", step.closing)).await
+                session.batch(format!("{body}{}", ending(context, step, None, None, DURATION))).await
             }
             _ => session.batch(body).await,
         };
@@ -552,7 +545,7 @@ pub async fn run_statements(session: &mut Session, settings: &Settings, version:
         "{begin}{}\n;{}\n;{}commit",
         up.map_or("", |file| &file.text),
         version.data.as_deref().unwrap_or(""),
-        contract_assertion(&settings.schemas, None).unprepared()
+        unprepared(&contract_assertion(&settings.schemas, None))
     );
     match session.batch(body).await {
         Ok(_) => Ok(()),
@@ -578,30 +571,34 @@ async fn commit(
     let catalog = found.map(|found| &found.catalog);
     let digest = catalog.map(Catalog::digest);
     let text = catalog.filter(|_| step.keep).map(Catalog::to_json);
-    let entry = record(context, step, digest.as_deref(), text.as_deref(), duration);
-    let sql = format!("{entry}{}commit", step.closing);
+    let sql = ending(context, step, digest.as_deref(), text.as_deref(), duration);
     session.run(&format!("committing version {}", step.version.number), sql).await.map(drop)
 }
 
-fn record(
+/// What the ledger gets of a version, and the commit.
+fn ending(
     context: &Context<'_>,
     step: &Apply<'_>,
     digest: Option<&str>,
     catalog: Option<&str>,
     duration: &str,
 ) -> String {
-    if let Some(below) = step.back_to {
-        return context.store.step_back(step.version.number, below, digest, catalog);
-    }
-    context.store.record(&Entry {
-        version: step.version,
-        origin: Origin::Applied,
-        evidence: None,
-        catalog_digest: digest,
-        catalog,
-        collections_digest: step.collections_digest,
-        duration,
-    })
+    let version = step.version;
+    let entry = match step.back_to {
+        Some(below) => context.store.step_back(version.number, below, digest, catalog),
+        None => context.store.record(&Entry {
+            version,
+            origin: Origin::Applied,
+            evidence: None,
+            catalog_digest: digest,
+            catalog,
+            collections_digest: step.collections_digest,
+            duration,
+        }),
+    };
+    let Apply { closing, put_back, .. } = step;
+    let look_again = if closing.is_empty() && put_back.is_empty() { "" } else { guard::LOOK_AGAIN };
+    format!("{entry}{closing}{look_again}commit")
 }
 
 /// A catalog that cannot be written as JSON is a defect.

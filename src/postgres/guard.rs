@@ -15,9 +15,21 @@ use crate::timeline::{Settings, Version};
 use std::collections::BTreeSet;
 
 /// What watches the rows of one version.
+#[derive(Default)]
 pub struct Watch {
-    pub before: Check,
-    pub after: Check,
+    pub before: Vec<Check>,
+    pub after: Vec<Check>,
+}
+
+/// Lets the next version look at the tables again: behind statements of tandem's own that may have changed rows.
+pub const LOOK_AGAIN: &str = "select pg_catalog.set_config('tandem.watched', '', false);";
+
+/// When the tables are looked at in front of a version. What one of a row of versions found holds for the next if it counted
+/// nothing: there is nothing then that the server could have reported in between.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Look {
+    Always,
+    UnlessNothingChanged,
 }
 
 /// Tables that a version has emptied if they held rows, by their oids.
@@ -65,15 +77,18 @@ pub fn watch(
     version: &Version,
     effects: Option<&Effects>,
     suspects: &Suspects,
-) -> Option<Watch> {
-    let effects = effects?;
+    look: Look,
+) -> Watch {
+    let Some(effects) = effects else { return Watch::default() };
     let mut kept: BTreeSet<String> = version.archives.iter().map(|archive| archive.table.clone()).collect();
     let parts = effects.removed.iter().filter(|id| matches!(id.kind, Kind::Table | Kind::Column));
     kept.extend(parts.map(relation));
     let columns = |objects: &[(ObjectId, crate::catalog::Object)]| -> BTreeSet<String> {
         objects.iter().filter(|(id, _)| id.kind == Kind::Column).map(|(id, _)| relation(id)).collect()
     };
-    let filled = columns(&effects.added);
+    let made: BTreeSet<String> =
+        effects.added.iter().filter(|(id, _)| id.kind == Kind::Table).map(|(id, _)| relation(id)).collect();
+    let filled: BTreeSet<String> = columns(&effects.added).difference(&made).cloned().collect();
     // A changed type is among them; a changed default needs no rows.
     kept.extend(columns(&effects.changed));
     let array = |names: &BTreeSet<String>| {
@@ -88,12 +103,14 @@ pub fn watch(
              join pg_catalog.pg_class c on c.oid = pg_catalog.to_regclass(name))"
         )
     };
-    // The rows of a table up to a limit. Plain SQL cannot read a table that it is told by name; ts_stat runs what it is given.
+    // Plain SQL can neither read a table that it is told by name nor leave out what it does not need; ts_stat runs what it is given.
+    let run = |sql: &str| format!("(select s.ndoc from pg_catalog.ts_stat({sql}) s)");
+    // The rows of a table up to a limit.
     let rows = |limit: &str| {
-        format!(
-            "coalesce((select s.ndoc from pg_catalog.ts_stat(pg_catalog.format(\
-             'select %L::pg_catalog.tsvector from only %s limit %s', 'a', c.oid::regclass, {limit})) s), 0)"
-        )
+        let each = format!(
+            "pg_catalog.format('select %L::pg_catalog.tsvector from only %s limit %s', 'a', c.oid::regclass, {limit})"
+        );
+        format!("coalesce({}, 0)", run(&each))
     };
     let [updated, deleted, inserted] = ["updated", "deleted", "inserted"]
         .map(|what| format!("pg_catalog.pg_stat_get_xact_tuples_{what}(c.oid)"));
@@ -114,35 +131,57 @@ pub fn watch(
             rows = rows("1"),
         ),
     };
+    let again = suspects.is_empty() && look == Look::UnlessNothingChanged;
     // A table's first file has its number.
-    let before = format!(
-        "select pg_catalog.set_config('tandem.watched', (select pg_catalog.json_build_object(\
-           'kept', {}, 'filled', {}, {suspected}\
+    let look = format!(
+        "pg_catalog.set_config('tandem.watched', (select pg_catalog.json_build_object({suspected}\
            'there', coalesce(pg_catalog.json_agg(c.oid::bigint), '[]'), \
            'files', coalesce(pg_catalog.json_object_agg(c.oid, c.relfilenode) filter (where c.relfilenode <> c.oid), '{{}}'), \
            'counted', pg_catalog.json_object_agg(c.oid, pg_catalog.json_build_array({updated}, {deleted})) filter (where {updated} > 0 or {deleted} > 0)) \
-         from {tables})::text, true)",
-        oids("$1"),
-        oids("$2"),
+         from {tables})::text, {})",
+        !again
     );
-    let set = |key: &str| {
+    let look = match again {
+        true => format!(
+            "select case when coalesce(pg_catalog.current_setting('tandem.watched', true), '') = '' then {look} end"
+        ),
+        false => format!("select {look}"),
+    };
+    let mut before = vec![Check { types: "", text: look, values: String::new() }];
+    // By their numbers: the version may give its tables other names.
+    if !(kept.is_empty() && filled.is_empty()) {
+        before.push(Check {
+            types: "(pg_catalog.text[], pg_catalog.text[])",
+            text: format!(
+                "select pg_catalog.set_config('tandem.kept', pg_catalog.json_build_object('kept', {}, 'filled', {})::text, true)",
+                oids("$1"),
+                oids("$2"),
+            ),
+            values: format!("({}, {})", array(&kept), array(&filled)),
+        });
+    }
+    let set = |of: &str, key: &str| {
         format!(
             "array(select e::bigint from pg_catalog.json_array_elements_text(\
-             case when pg_catalog.json_typeof(watched -> '{key}') = 'array' then watched -> '{key}' else '[]' end) e) as {key}"
+             case when pg_catalog.json_typeof({of} -> '{key}') = 'array' then {of} -> '{key}' else '[]' end) e) as {key}"
         )
     };
     let since = |count: &str, at: &str| format!("{count} - coalesce((watched -> {at})::bigint, 0)");
-    // A table that was not there before is the version's own. Rows of a partition belong to the partitioned table.
-    let after = format!(
-        "select case when exists (select from {tables} and ({updated} > 0 or {deleted} > 0 or c.relfilenode <> c.oid and not c.relfilenode = any (array(\
-           select f.value::oid from pg_catalog.json_each_text(pg_catalog.current_setting('tandem.watched')::json -> 'files') f)))) then (\
-         with w as (select watched, {kept}, {filled}, {empty} from (select pg_catalog.current_setting('tandem.watched')::json as watched) s), \
+    let touched = |first: &str| {
+        format!("c.relkind = 'r' and ({updated} > 0 or {deleted} > 0 or c.relfilenode <> {first})")
+    };
+    // A table that this transaction made behind the look is the version's own: what makes a table writes its system columns down,
+    // and nothing else does. Rows of a partition belong to the partitioned table.
+    let changes = format!(
+        "with w as (select watched, {there}, {kept}, {filled}, {empty} from (select pg_catalog.current_setting('tandem.watched')::json as watched, \
+             coalesce(nullif(pg_catalog.current_setting('tandem.kept', true), ''), '{{}}')::json as declared) s), \
          touched as (select c.oid, c.relnamespace::regnamespace || '.' || c.relname as name, c.relfilenode <> f.was as refiled, \
              {updated_since} as updated, {deleted_since} as deleted, {inserted_since} as inserted, \
              array(select c.oid::bigint union select a::oid::bigint from pg_catalog.pg_partition_ancestors(c.oid) a) as relations \
-           from w cross join lateral pg_catalog.json_array_elements_text(watched -> 'there') t join pg_catalog.pg_class c on c.oid = t.value::oid \
-           cross join lateral (select coalesce((watched -> 'files' ->> t.value)::oid, c.oid) as was) f \
-           where c.relkind = 'r' and ({updated} > 0 or {deleted} > 0 or c.relfilenode <> f.was)), \
+           from w cross join (select * from {tables}) c \
+           cross join lateral (select coalesce((watched -> 'files' ->> c.oid::text)::oid, c.oid) as was) f \
+           where {touched} and (c.oid::bigint = any (there) or not exists (select from pg_catalog.pg_attribute a \
+             where a.attrelid = c.oid and a.attname = 'tableoid' and pg_catalog.age(a.xmin) between {OLDEST} and 0))), \
          changed as (select c.*, c.refiled and not c.oid::bigint = any (empty) and {rows_left} <= c.inserted as emptied, relations && filled as filled \
            from w cross join touched c where not relations && kept), \
          u as (select pg_catalog.string_agg(name || case when emptied then ' (emptied)' \
@@ -150,13 +189,17 @@ pub fn watch(
              pg_catalog.string_agg(oid::text, ' ') filter (where emptied) as suspects \
            from changed cross join (select coalesce((watched ->> 'looked')::boolean, false) as looked from w) l \
            where emptied or deleted > 0 or updated > 0 and not filled) \
-         select case when undeclared is not null then {undeclared} when suspects is not null then {suspects} end from u) end",
-        kept = set("kept"),
-        filled = set("filled"),
-        empty = set("empty"),
+         select null::pg_catalog.tsvector from u where case when undeclared is not null then {undeclared} when suspects is not null then {suspects} \
+           else pg_catalog.length(pg_catalog.set_config('tandem.watched', '', false)) end > 0",
+        OLDEST = -1_000_000,
+        there = set("watched", "there"),
+        kept = set("declared", "kept"),
+        filled = set("declared", "filled"),
+        empty = set("watched", "empty"),
         updated_since = since(&updated, "'counted' -> c.oid::text ->> 0"),
         deleted_since = since(&deleted, "'counted' -> c.oid::text ->> 1"),
         inserted_since = since(&inserted, "'inserted' ->> c.oid::text"),
+        touched = touched("f.was"),
         rows_left = rows("c.inserted + 1"),
         undeclared = raise(
             UNDECLARED,
@@ -164,14 +207,14 @@ pub fn watch(
         ),
         suspects = raise(EMPTIED, "suspects"),
     );
-    Some(Watch {
-        before: Check {
-            types: "(pg_catalog.text[], pg_catalog.text[])",
-            text: before,
-            values: format!("({}, {})", array(&kept), array(&filled)),
-        },
-        after: Check { types: "", text: after, values: String::new() },
-    })
+    // Who updates, deletes or truncates holds a lock to the end, and there are fewer of those than tables.
+    let after = format!(
+        "select case when exists (select from pg_catalog.pg_lock_status() l, {tables} and c.oid = l.relation \
+           and l.pid = pg_catalog.pg_backend_pid() and l.mode in ('RowExclusiveLock', 'AccessExclusiveLock') and ({updated} > 0 or {deleted} > 0 or c.relfilenode <> c.oid and not c.relfilenode = any (array(\
+             select f.value::oid from pg_catalog.json_each_text(pg_catalog.current_setting('tandem.watched')::json -> 'files') f)))) then {} end",
+        run(&literal(&changes)),
+    );
+    Watch { before, after: vec![Check { types: "", text: after, values: String::new() }] }
 }
 
 /// What was there before, is not dropped by the versions that ran, and is gone.

@@ -3,9 +3,11 @@
 
 use super::apply::{self, Context, Stop};
 use super::archive::{self, Direction};
-use super::guard::{self, Suspects};
+use super::guard::{self, Look, Suspects};
 use super::introspect;
-use super::session::{Failure, Session, cell, contract_assertion, literal, search_path, set_search_path};
+use super::session::{
+    Failure, Session, cell, contract_assertion, literal, search_path, set_search_path, unprepared,
+};
 use super::store::Entry;
 use crate::catalog::render::{Completion, Statement, complete_beside, relation};
 use crate::catalog::{Catalog, Detail, Effects, Expected, Kind, ObjectId, compare_leniently};
@@ -166,20 +168,20 @@ async fn run(
     let kept = archive::statements(context.store, version, Direction::Up, there, effects);
     let mut suspects = Suspects::default();
     let (begin, result) = loop {
-        let (watch, watched) = guard::watch(context.settings, version, effects, &suspects)
-            .map(|watch| (watch.before.unprepared(), watch.after.unprepared()))
-            .unwrap_or_default();
+        let watch = guard::watch(context.settings, version, effects, &suspects, Look::Always);
         // TRUNCATE gives no other file to a table that has got one in the same transaction, unless a savepoint is between.
         let begin = format!(
-            "{}savepoint tandem_watch;{kept}{}{watch}",
+            "{}savepoint tandem_watch;{kept}{}{}",
             set_search_path(&context.settings.schemas),
-            suspects.lock()
+            suspects.lock(),
+            unprepared(&watch.before)
         );
         let body = format!(
-            "{begin}{}\n;{}\n;{watched}release savepoint tandem_watch;set constraints all immediate;{}",
+            "{begin}{}\n;{}\n;{}release savepoint tandem_watch;set constraints all immediate;{}",
             version.up.as_ref().map_or("", |up| &up.text),
             version.data.as_deref().unwrap_or(""),
-            contract_assertion(&context.settings.schemas, Some(&context.held.absence())).unprepared(),
+            unprepared(&watch.after),
+            unprepared(&contract_assertion(&context.settings.schemas, Some(&context.held.absence()))),
         );
         let result = session.batch(body).await;
         if let Err(failure) = &result
@@ -249,7 +251,7 @@ async fn seed(
     let begin = set_search_path(&context.settings.schemas);
     let body = format!(
         "{begin}{data}\n;set constraints all immediate;{}",
-        contract_assertion(&context.settings.schemas, Some(&context.held.absence())).unprepared()
+        unprepared(&contract_assertion(&context.settings.schemas, Some(&context.held.absence())))
     );
     match session.batch(body).await {
         Ok(_) => Ok(()),

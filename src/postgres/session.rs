@@ -160,12 +160,12 @@ pub struct Check {
     pub values: String,
 }
 
-impl Check {
-    /// As statements that rely on nothing before them.
-    pub fn unprepared(&self) -> String {
-        let Self { types, text, values } = self;
+/// Checks as statements that rely on nothing before them.
+pub fn unprepared(checks: &[Check]) -> String {
+    let once = |Check { types, text, values }: &Check| {
         format!("prepare tandem_once{types} as {text}; execute tandem_once{values}; deallocate tandem_once;")
-    }
+    };
+    checks.iter().map(once).collect()
 }
 
 impl Session {
@@ -194,23 +194,26 @@ impl Session {
         }
     }
 
-    /// The statement that runs a check, which is prepared now if it has not been.
-    pub async fn prepared(&mut self, check: &Check) -> Result<String> {
-        let number = match self.prepared.get(&check.text) {
-            Some(number) => *number,
-            None => {
-                self.numbered += 1;
-                let Check { types, text, .. } = check;
-                self.run(
-                    "preparing a check",
-                    format!("prepare tandem_check_{}{types} as {text}", self.numbered),
-                )
-                .await?;
-                self.prepared.insert(text.clone(), self.numbered);
-                self.numbered
-            }
-        };
-        Ok(format!("execute tandem_check_{number}{};", check.values))
+    /// The statements that run checks, each of which is prepared now if it has not been.
+    pub async fn prepared(&mut self, checks: &[Check]) -> Result<String> {
+        let mut statements = String::new();
+        for Check { types, text, values } in checks {
+            let number = match self.prepared.get(text) {
+                Some(number) => *number,
+                None => {
+                    self.numbered += 1;
+                    self.run(
+                        "preparing a check",
+                        format!("prepare tandem_check_{}{types} as {text}", self.numbered),
+                    )
+                    .await?;
+                    self.prepared.insert(text.clone(), self.numbered);
+                    self.numbered
+                }
+            };
+            statements.push_str(&format!("execute tandem_check_{number}{values};"));
+        }
+        Ok(statements)
     }
 
     /// Sends prepared statements away: a check that failed has left its own.
@@ -331,7 +334,7 @@ pub fn raise(code: &str, message: &str) -> String {
 
 /// The assertion that ends a version's statements: the settings that later effects rely on are as they were set, and
 /// `absence`, the condition that the run's lock is gone, is false.
-pub fn contract_assertion(schemas: &[String], absence: Option<&str>) -> Check {
+pub fn contract_assertion(schemas: &[String], absence: Option<&str>) -> [Check; 1] {
     let kept = [
         ("synchronous_commit", "on".to_owned()),
         ("row_security", "off".into()),
@@ -353,7 +356,7 @@ pub fn contract_assertion(schemas: &[String], absence: Option<&str>) -> Check {
         named.join(", ")
     );
     let text = format!("select case when {} then {} end", any.join(" or "), raise(CONTRACT_BROKEN, &message));
-    Check { types: "", text, values: String::new() }
+    [Check { types: "", text, values: String::new() }]
 }
 
 /// Opens a transaction that reads one state of the database, whatever the role's settings are. A `[proof]` sees all rows
