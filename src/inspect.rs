@@ -8,10 +8,10 @@ use crate::error::{Error, ExitCode, Result};
 use crate::ledger::{self, Ledger, Standing};
 use crate::plan::{self, CollectionPlan, Plan};
 use crate::postgres::adoption as foreign;
-use crate::postgres::detector;
 use crate::postgres::introspect::{self, Exclude, Known};
 use crate::postgres::session::{Session, begin_read_only, cell, search_path};
 use crate::postgres::store::{Fast, Store};
+use crate::postgres::{apply, detector};
 use crate::qdrant;
 use crate::repair::{self, Action, Obstacle};
 use crate::run::refuse;
@@ -19,8 +19,10 @@ use crate::timeline::lint;
 use crate::timeline::{CHECKSUM_ALGORITHM, CollectionDeclaration, Number, Timeline, Version};
 use crate::upgrade;
 use crate::verdict::{self, Seen};
+use backon::BackoffBuilder as _;
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
+use std::time::{Duration, Instant};
 
 /// The two stores, logged in and answering.
 pub struct Stores {
@@ -44,6 +46,8 @@ pub struct Subject<'a> {
     pub adopt: bool,
     /// Applications may go on writing to a collection behind an alias while it is rebuilt.
     pub allow_writers: bool,
+    /// How long a look waits for somebody who keeps even readers out of a table; `None` is no limit.
+    pub lock_patience: Option<Duration>,
     /// The target was asked for by name: a ledger that is beyond it is not at it, though it may let this image start.
     pub exactly: bool,
 }
@@ -198,15 +202,31 @@ pub async fn inspect_again<'a>(
     stores: &mut Stores,
     subject: &Subject<'a>,
     expected: &Expected,
-    known: Option<Known>,
+    mut known: Option<Known>,
 ) -> Result<Inspection<'a>> {
     let timeline = subject.timeline;
     let head = timeline.head().map_or(0, |v| v.number);
     let session = &mut stores.session;
     let begin = begin_read_only(&search_path(&timeline.settings.schemas));
-    session.run("opening a read-only transaction", begin).await?;
-    let read = read(session, subject, expected, known).await;
-    let (seen, detector) = read?;
+    let (started, mut delays) = (Instant::now(), apply::lock_delays().without_max_times().build());
+    let (seen, detector) = loop {
+        session.run("opening a read-only transaction", begin.clone()).await?;
+        match read(session, subject, expected, known.take()).await {
+            Err(error) if error.code == ExitCode::LockTimeout => {
+                session.rollback().await?;
+                let schemas = &timeline.settings.schemas;
+                let blockers = apply::blockers(session, schemas, apply::Waiting::Reading).await?;
+                match delays.next() {
+                    Some(delay) if subject.lock_patience.is_none_or(|limit| started.elapsed() < limit) => {
+                        tracing::warn!(blockers, "The look at Postgres met a lock and is tried again");
+                        tokio::time::sleep(delay).await;
+                    }
+                    _ => return Err(error.remedy(apply::end_them(&blockers))),
+                }
+            }
+            result => break result?,
+        }
+    };
     session.run("ending the read-only transaction", "commit").await?;
     let standing = seen.ledger.as_ref().map(|ledger| standing(ledger, timeline));
     let verdict = verdict::postgres(timeline, expected, &seen, standing);
@@ -306,7 +326,9 @@ async fn is_empty(session: &mut Session, table: &ObjectId) -> Result<bool> {
             session.run("releasing a savepoint", "release savepoint empty").await?;
             cell(&rows, 0, 0)
         }
-        Err(failure) if failure.lost => Err(failure.into_error("looking for rows")),
+        Err(failure) if failure.lost || failure.is_lock_timeout() => {
+            Err(failure.into_error("looking for rows"))
+        }
         Err(_) => {
             session.run("going back to a savepoint", "rollback to savepoint empty").await.map(|_| false)
         }
@@ -323,7 +345,7 @@ async fn ask(session: &mut Session, version: &Version, proof: &str) -> Result<bo
             session.run("releasing a savepoint", "release savepoint proof").await?;
             Ok(cell::<Option<bool>>(&rows, 0, 0)?.unwrap_or(false))
         }
-        Err(failure) if failure.lost => Err(failure.into_error(&doing)),
+        Err(failure) if failure.lost || failure.is_lock_timeout() => Err(failure.into_error(&doing)),
         Err(failure) if failure.code.as_deref() == Some("42501") => {
             Err(failure.into_error(&doing).expected("a role that may see every row that the proof is about"))
         }

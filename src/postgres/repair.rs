@@ -40,7 +40,7 @@ pub struct Step<'a> {
 
 /// Carries out a repair and commits it, or leaves everything as it was.
 pub async fn repair(session: &mut Session, context: &Context<'_>, step: &Step<'_>) -> Result<Catalog> {
-    apply::patiently(session, context, "The repair", async |session| {
+    apply::patiently(session, context, "The repair", apply::Waiting::Ddl, async |session| {
         match once(session, context, step).await {
             Ok(catalog) => Ok(catalog),
             Err(stop) => {
