@@ -209,7 +209,7 @@ pub async fn inspect_again<'a>(
     let session = &mut stores.session;
     let begin = begin_read_only(&search_path(&timeline.settings.schemas));
     let (started, mut delays) = (Instant::now(), apply::lock_delays().without_max_times().build());
-    let (seen, detector) = loop {
+    let (mut seen, detector) = loop {
         session.run("opening a read-only transaction", begin.clone()).await?;
         match read(session, subject, expected, known.take()).await {
             Err(error) if error.code == ExitCode::LockTimeout => {
@@ -228,12 +228,15 @@ pub async fn inspect_again<'a>(
         }
     };
     session.run("ending the read-only transaction", "commit").await?;
+    // Judged as the versions tell it; what is read again later is held against what was read.
+    let untold = expected.told(&seen.catalog).map(|told| std::mem::replace(&mut seen.catalog, told));
     let standing = seen.ledger.as_ref().map(|ledger| standing(ledger, timeline));
     let verdict = verdict::postgres(timeline, expected, &seen, standing);
     let survey =
         survey(stores.qdrant.as_ref(), timeline.collections_at(head), subject.all_collections).await?;
     let (obstacles, completing) = ahead_of(&verdict, &seen, timeline, expected);
     let Seen { ledger, catalog, foreign, .. } = seen;
+    let catalog = untold.unwrap_or(catalog);
     let applied = |number| ledger.as_ref().is_some_and(|l| l.rows.iter().any(|row| row.version == number));
     let changed = |v: &Version| expected.index.version(v.number).is_none_or(|recorded| !recorded.is_of(v));
     let unrecorded =

@@ -17,6 +17,7 @@
 pub mod compare;
 pub mod effects;
 pub mod expected;
+pub mod feed;
 mod json;
 pub mod normal;
 pub mod optional;

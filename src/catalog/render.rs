@@ -874,7 +874,7 @@ fn unquoted(name: &str) -> String {
 }
 
 /// Quoted only where needed, keywords aside.
-fn server_quoted(name: &str) -> String {
+pub(super) fn server_quoted(name: &str) -> String {
     let plain = name.starts_with(|c: char| c.is_ascii_lowercase() || c == '_')
         && name.chars().all(|c| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '_');
     if plain { name.to_owned() } else { quoted(name) }
