@@ -3,6 +3,7 @@
 mod common;
 
 use common::World;
+use local_servers::{PgVersion, Postgres};
 
 fn world(first: &str, second: &str) -> World {
     let mut world = World::empty();
@@ -41,5 +42,83 @@ fn a_column_of_ones_own_may_count_with_a_sequence_of_the_application() {
             world.output(["verify"]).expect(0);
             world.db.execute("insert into mine default values; insert into users default values");
         }
+    }
+}
+
+#[test]
+fn what_stands_on_a_converted_column_is_refused_by_name_with_the_way_out() {
+    let first = "create table users (id int primary key, name text, born text);\n";
+    let second = "alter table users alter column born type date using born::date, alter column name type varchar(99);\n";
+    for version in [PgVersion::V14, PgVersion::V16, PgVersion::V18] {
+        for (own, name, way_out) in [
+            (
+                "alter table users add column \"my Length\" int generated always as (length(name)) stored",
+                "column users.my Length",
+                "alter table users drop column \"my Length\"",
+            ),
+            ("create view mine as select upper(name) as n from users", "view mine", "drop view mine"),
+            (
+                "create function f() returns trigger language plpgsql as 'begin return new; end';
+                 create trigger mine before update of born on users for each row execute function f()",
+                "trigger mine on users",
+                "drop trigger mine on users",
+            ),
+            (
+                "create policy mine on users using (name <> 'x')",
+                "policy mine on users",
+                "drop policy mine on users",
+            ),
+        ] {
+            let db = Postgres::shared(version).unwrap().create_database("own");
+            let mut world = World::on(db, local_servers::qdrant());
+            world.set("QDRANT_URL", "none");
+            world.version("0001_first", first, "");
+            world.version("0002_second", second, "[[archive]]\ntable = \"users\"\n");
+            world.record();
+            world.start_before("0002");
+            world.db.execute(own);
+            let before = world.state();
+            world.start(&["true"]).expect(76).says(&["stand", name, "drop", "start again"]);
+            assert_eq!(world.state(), before, "{own}");
+            world.db.execute(way_out);
+            world.start(&["true"]).expect(0);
+        }
+    }
+}
+
+#[test]
+fn an_event_trigger_that_forbids_is_refused_by_name_with_the_way_out() {
+    let first = "create table users (id int primary key, name text);\n";
+    for (state, second) in [
+        ("fresh", "alter table users add column nick text;\n"),
+        ("versioned", "alter table users add column nick text;\n"),
+        ("versioned", "-- tandem:no-transaction\ncreate index concurrently by_name on users (name);\n"),
+        ("legacy", "alter table users add column nick text;\n"),
+        ("partial", "alter table users add column nick text;\ncreate table more (id int);\n"),
+    ] {
+        let world = world(first, second);
+        match state {
+            "versioned" => drop(world.start_before("0002")),
+            "legacy" => world.db.execute(first),
+            "partial" => {
+                world.start(&["true"]).expect(0);
+                world.db.execute("drop table more; alter table users drop column nick");
+            }
+            _ => {}
+        }
+        world.db.execute(
+            "create schema guards; create function guards.\"No DDL\"() returns event_trigger language plpgsql
+             as $$ begin raise exception 'not on a Friday'; end $$;
+             create event trigger \"Keep out\" on ddl_command_start execute function guards.\"No DDL\"()",
+        );
+        let before = world.state();
+        world.start(&["true"]).expect(76).says(&[
+            "the event trigger \"Keep out\" forbids",
+            "not on a Friday",
+            "alter event trigger \"Keep out\" disable",
+        ]);
+        assert_eq!(world.state(), before, "{state}");
+        world.db.execute("alter event trigger \"Keep out\" disable");
+        world.start(&["true"]).expect(0);
     }
 }

@@ -775,7 +775,8 @@ fn sort_by_mention(statements: &mut Vec<Statement>) {
 }
 
 /// Whether a text holds a name as a whole.
-fn mentions(text: &str, name: &str) -> bool {
+/// Does the name stand in the text as a word of its own?
+pub fn mentions(text: &str, name: &str) -> bool {
     let part = |c: char| c.is_alphanumeric() || matches!(c, '_' | '$');
     text.match_indices(name)
         .any(|(at, _)| !text[..at].ends_with(part) && !text[at + name.len()..].starts_with(part))

@@ -9,7 +9,7 @@ use super::session::{
     unprepared,
 };
 use super::store::{Entry, Store};
-use crate::catalog::{self, Catalog, Effects, Kind, ObjectId, Optional};
+use crate::catalog::{self, Catalog, Detail, Effects, Kind, ObjectId, Optional};
 use crate::error::{Error, ExitCode, Result};
 use crate::ledger::Origin;
 use crate::repair;
@@ -249,10 +249,11 @@ async fn in_transaction(
     let (begin, result) = statements(session, context, step, unforced).await?;
     if let Err(failure) = result {
         let broken = failure.code.as_deref() == Some(CONTRACT_BROKEN);
-        let code = failure.code.clone();
+        let (code, origin) = (failure.code.clone(), failure.context.clone());
         let stop = match failed(session, version, &begin, failure).await {
             Stop::Failed(error) => {
-                Stop::Failed(own_objects(error, code.as_deref(), version, step.before, step.effects))
+                let error = own_objects(error, code.as_deref(), version, step.before, step.effects);
+                Stop::Failed(event_trigger(session, origin.as_deref(), error).await)
             }
             stop => stop,
         };
@@ -375,13 +376,18 @@ async fn without_transaction(
             continue;
         }
         if let Err(failure) = session.batch(statement.text.to_owned()).await {
-            return Err(stop(failure, |words| {
+            let origin = failure.context.clone();
+            let stop = stop(failure, |words| {
                 Error::new(
                     ExitCode::StepFailed,
                     format!("{}: version {} failed: {words}", place(), version.number),
                 )
                 .remedy("an interrupted index is dropped and built again by the next run")
-            }));
+            });
+            return Err(match stop {
+                Stop::Failed(error) => Stop::Failed(event_trigger(session, origin.as_deref(), error).await),
+                stop => stop,
+            });
         }
     }
     session.run("opening the transaction", "begin").await?;
@@ -670,6 +676,30 @@ pub(super) fn own_objects(
             "keep the definitions of those that depend on it (pg_get_viewdef, pg_get_functiondef, pg_get_constraintdef), drop them, \
              start again, and make them anew where they still can be; no CASCADE is needed",
         ),
+        Some("0A000" | "42601") => {
+            let standing = effects.map(|effects| on_converted(before, effects)).unwrap_or_default();
+            let standing: Vec<String> = standing
+                .into_iter()
+                .filter(|(_, name)| catalog::render::mentions(&error.found, name))
+                .map(|(id, _)| id.to_string())
+                .collect();
+            if standing.is_empty() {
+                return error;
+            }
+            Error::new(
+                ExitCode::Refused,
+                format!(
+                    "your own objects stand on a column that {named} converts, and nothing has changed: {}: {}",
+                    standing.join(", "),
+                    error.found
+                ),
+            )
+            .expected(format!("nothing but the application's own stands on what {named} converts"))
+            .remedy(
+                "keep their definitions (pg_get_viewdef, pg_get_triggerdef, pg_get_expr for a generated column), drop them, start again, and \
+                 make them anew where they still can be",
+            )
+        }
         Some("42P07" | "42710" | "42701" | "42723") => {
             let taken = effects.map(|effects| repair::taken(before, effects)).unwrap_or_default();
             if taken.is_empty() {
@@ -685,6 +715,73 @@ pub(super) fn own_objects(
             .remedy(format!("what is your own, rename, and start again: {}", remedies.join("; ")))
         }
         _ => error,
+    }
+}
+
+/// What can stand on a column whose type a version changes and keep it as it is, with its own name.
+fn on_converted(before: &Catalog, effects: &Effects) -> Vec<(ObjectId, String)> {
+    let converted: Vec<&ObjectId> = effects
+        .changed
+        .iter()
+        .filter(|(id, object)| match (&object.detail, before.objects.get(id).map(|object| &object.detail)) {
+            (Detail::Column(column), Some(Detail::Column(found))) => column.data_type != found.data_type,
+            _ => false,
+        })
+        .map(|(id, _)| id)
+        .collect();
+    let on = |id: &ObjectId, detail: &Detail, column: &ObjectId| {
+        let beside = (&id.schema, &id.relation) == (&column.schema, &column.relation);
+        let mentioned = |text: &str| catalog::render::mentions(text, &column.name);
+        match detail {
+            Detail::Column(other) => {
+                beside && other.generated.is_some() && other.default.as_deref().is_some_and(mentioned)
+            }
+            Detail::View(view) | Detail::MaterializedView(view) => {
+                view.reads.iter().any(|read| mentioned(read))
+            }
+            Detail::Trigger(trigger) => beside && mentioned(&trigger.definition),
+            Detail::Policy(policy) => {
+                [&policy.using, &policy.check].into_iter().flatten().any(|text| mentioned(text))
+            }
+            _ => false,
+        }
+    };
+    let standing = before.objects.iter().filter(|(id, object)| {
+        converted.iter().any(|column| *id != *column && on(id, &object.detail, column))
+    });
+    standing
+        .map(|(id, _)| (id.clone(), if id.name.is_empty() { &id.relation } else { &id.name }.clone()))
+        .collect()
+}
+
+/// An event trigger is nobody's but the user's: no version makes one. What it forbids is refused in its name.
+pub(super) async fn event_trigger(session: &mut Session, origin: Option<&str>, error: Error) -> Error {
+    let Some(origin) = origin.filter(|_| !error.lost) else { return error };
+    if let Err(lost) = session.rollback().await {
+        return lost;
+    }
+    let sql = format!(
+        "select pg_catalog.quote_ident(e.evtname) from pg_catalog.pg_event_trigger e \
+         join pg_catalog.pg_proc p on p.oid = e.evtfoid where e.evtenabled <> 'D' \
+         and pg_catalog.strpos({}, pg_catalog.quote_ident(p.proname) || '(') > 0 order by 1 limit 1",
+        literal(origin)
+    );
+    let found: Result<Option<String>> = match session.run("looking for event triggers", sql).await {
+        Ok(rows) if rows.is_empty() => Ok(None),
+        Ok(rows) => cell(&rows, 0, 0).map(Some),
+        Err(error) => Err(error),
+    };
+    match found {
+        Ok(Some(name)) => Error::new(
+            ExitCode::Refused,
+            format!("the event trigger {name} forbids what is to be done: {}", error.found),
+        )
+        .expected("no event trigger in the way of tandem's DDL")
+        .remedy(format!(
+            "have its owner run: alter event trigger {name} disable; start again, and enable it afterwards"
+        )),
+        Ok(None) => error,
+        Err(lost) => lost,
     }
 }
 

@@ -40,6 +40,8 @@ pub struct Failure {
     pub message: String,
     pub detail: Option<String>,
     pub hint: Option<String>,
+    /// Which functions it came from.
+    pub context: Option<String>,
     /// Where in the batch, in characters from 1.
     pub position: Option<usize>,
     /// How many statements of the batch had completed.
@@ -56,6 +58,7 @@ impl Failure {
             message,
             detail: None,
             hint: None,
+            context: None,
             position: None,
             completed,
             lost: true,
@@ -77,6 +80,7 @@ impl Failure {
             message: e.message().to_owned(),
             detail: e.detail().map(str::to_owned),
             hint: e.hint().map(str::to_owned),
+            context: e.r#where().map(str::to_owned),
             position: match e.position() {
                 Some(PgErrorPosition::Original(position)) => Some(position),
                 _ => None,
@@ -99,6 +103,7 @@ impl Failure {
             message: message.to_owned(),
             detail: None,
             hint,
+            context: None,
             position: None,
             completed,
             lost: false,

@@ -552,9 +552,10 @@ impl Store {
     /// Why the ledger could not be written, after a rollback; where a right is missing, with the SQL that grants it.
     pub async fn unwritable(&self, session: &mut Session, failure: Failure) -> Error {
         let denied = failure.code.as_deref() == Some("42501");
+        let origin = failure.context.clone();
         let error = failure.into_error("writing the ledger");
         if !denied {
-            return error;
+            return super::apply::event_trigger(session, origin.as_deref(), error).await;
         }
         match self.grants(session).await {
             Ok(sql) => error.remedy(format!(
