@@ -11,7 +11,7 @@ use crate::postgres::adoption as foreign;
 use crate::postgres::introspect::{self, Exclude, Known};
 use crate::postgres::session::{Session, begin_read_only, cell, search_path};
 use crate::postgres::store::{Fast, Store};
-use crate::postgres::{apply, detector};
+use crate::postgres::{apply, bodies, detector};
 use crate::qdrant;
 use crate::repair::{self, Action, Obstacle};
 use crate::run::refuse;
@@ -96,6 +96,8 @@ pub struct Inspection<'a> {
     pub obstacles: Vec<Obstacle>,
     /// The statements that complete what is missing, before any version is run.
     pub completing: Vec<String>,
+    /// What the versions to come break without being stopped by it.
+    pub warnings: Vec<String>,
     /// The change detector, from the snapshot that the catalog was read in.
     pub detector: String,
     pub survey: Survey<'a>,
@@ -234,47 +236,85 @@ pub async fn inspect_again<'a>(
     let verdict = verdict::postgres(timeline, expected, &seen, standing);
     let survey =
         survey(stores.qdrant.as_ref(), timeline.collections_at(head), subject.all_collections).await?;
-    let (obstacles, completing) = ahead_of(&verdict, &seen, timeline, expected);
+    let coming = coming(&verdict, timeline);
+    let (obstacles, completing) = ahead_of(&verdict, &seen, &coming, expected);
+    let warnings = warnings(&mut stores.session, &coming, expected, head).await?;
     let Seen { ledger, catalog, foreign, .. } = seen;
     let catalog = untold.unwrap_or(catalog);
     let applied = |number| ledger.as_ref().is_some_and(|l| l.rows.iter().any(|row| row.version == number));
     let changed = |v: &Version| expected.index.version(v.number).is_none_or(|recorded| !recorded.is_of(v));
     let unrecorded =
         timeline.versions.iter().filter(|v| !applied(v.number) && changed(v)).map(|v| v.number).collect();
-    Ok(Inspection { verdict, ledger, catalog, foreign, obstacles, completing, detector, survey, unrecorded })
+    Ok(Inspection {
+        verdict,
+        ledger,
+        catalog,
+        foreign,
+        obstacles,
+        completing,
+        warnings,
+        detector,
+        survey,
+        unrecorded,
+    })
 }
 
-/// What stands in the way of the pending versions, and what completing will have to say.
-fn ahead_of(
-    verdict: &verdict::Postgres,
-    seen: &Seen,
-    timeline: &Timeline,
+/// Functions that name what the versions to come drop; asked only if they drop something.
+async fn warnings(
+    session: &mut Session,
+    coming: &[Number],
     expected: &Expected,
-) -> (Vec<Obstacle>, Vec<String>) {
+    head: Number,
+) -> Result<Vec<String>> {
+    if coming.iter().all(|number| expected.effects.get(number).is_none_or(|e| e.removed.is_empty())) {
+        return Ok(Vec::new());
+    }
+    let head = expected.catalog_at(head).unwrap_or_default();
+    let dropped = bodies::dropped(expected, coming, &head);
+    match dropped.as_slice() {
+        [] => Ok(Vec::new()),
+        dropped => Ok(bodies::warnings(&bodies::read(session).await?, dropped, expected)),
+    }
+}
+
+/// The versions that are to be run.
+fn coming(verdict: &verdict::Postgres, timeline: &Timeline) -> Vec<Number> {
     let at = match verdict {
         verdict::Postgres::Versioned { at, .. }
         | verdict::Postgres::Legacy { at, .. }
         | verdict::Postgres::Adopted { at, .. }
         | verdict::Postgres::Stale { proven: Some(at), .. } => *at,
         verdict::Postgres::Partial { repair, .. } => repair.at,
-        _ => return Default::default(),
+        _ => return Vec::new(),
     };
     let mut coming: Vec<Number> = timeline.versions.iter().map(|v| v.number).filter(|n| *n > at).collect();
-    let mut completing = Vec::new();
     if let verdict::Postgres::Partial { repair, .. } = verdict {
         coming.extend(repair.with(Action::Run));
+    }
+    coming
+}
+
+/// What stands in the way of the versions to come, and what completing will have to say.
+fn ahead_of(
+    verdict: &verdict::Postgres,
+    seen: &Seen,
+    coming: &[Number],
+    expected: &Expected,
+) -> (Vec<Obstacle>, Vec<String>) {
+    let mut completing = Vec::new();
+    if let verdict::Postgres::Partial { repair, .. } = verdict {
         let missing = repair.with(Action::Complete).flat_map(|number| {
             let wanted = repair::wanted(number, &seen.catalog, expected, &repair.actions);
             complete_beside(&seen.catalog, &wanted, &repair.reshaped).statements
         });
         completing.extend(missing.map(|statement| statement.sql));
         if repair.with(Action::Run).next().is_none() {
-            let required = repair::required(at, &seen.catalog, expected);
+            let required = repair::required(repair.at, &seen.catalog, expected);
             let whole = complete_beside(&seen.catalog, &required, &repair.reshaped).statements;
             completing = whole.into_iter().map(|statement| statement.sql).collect();
         }
     }
-    (repair::in_the_way(&seen.catalog, expected, &coming), completing)
+    (repair::in_the_way(&seen.catalog, expected, coming), completing)
 }
 
 async fn read(
@@ -385,6 +425,7 @@ impl<'a> Inspection<'a> {
         plan::unblocked(&plan, &self.obstacles)?;
         plan.create_ledger &= self.ledger.is_none();
         plan.complete.clone_from(&self.completing);
+        plan.warnings.clone_from(&self.warnings);
         if !plan.postgres_is_empty() && !plan.ahead {
             crate::run::mirror(subject.timeline, &self.foreign, plan.target)?;
         }

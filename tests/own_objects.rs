@@ -122,3 +122,33 @@ fn an_event_trigger_that_forbids_is_refused_by_name_with_the_way_out() {
         world.start(&["true"]).expect(0);
     }
 }
+
+#[test]
+fn a_function_that_names_what_is_dropped_is_warned_of_and_stops_nothing() {
+    let first = "create table users (id int primary key, name text, nick text);\ncreate table old_notes (id int);\n\
+        create table kept_notes (id int);\n\
+        create function ours() returns bigint language sql as $$ select count(*) from old_notes $$;\n";
+    let second = "drop function ours();\ndrop table old_notes;\nalter table users drop column nick;\n\
+        drop table kept_notes;\ncreate table kept_notes (id int);\n";
+    let world = world(first, second);
+    world.start_before("0002");
+    world.db.execute(
+        "create schema reports; create function reports.notes(since date) returns bigint language plpgsql
+             as $$ begin return (select count(*) from public.Old_Notes); end $$;
+         create function nicks() returns setof text language sql as $$ select u.nick from users u $$;
+         create function harmless() returns text language sql as $$ select 'cold_notes, nickname of users'::text $$;
+         create function elsewhere() returns text language sql as $$ select 'nick'::text from kept_notes $$",
+    );
+    let plan = world.output(["plan"]);
+    let warned: Vec<&str> = plan.stdout.lines().filter(|line| line.starts_with("Warning: ")).collect();
+    assert_eq!(
+        warned,
+        [
+            "Warning: your function public.nicks() names what is dropped, and breaks when it runs next: column users.nick (version 2)",
+            "Warning: your function reports.notes(date) names what is dropped, and breaks when it runs next: table old_notes (version 2)",
+        ]
+    );
+    world.start(&["true"]).expect(0).says(&["WARN your function public.nicks()", "reports.notes(date)"]);
+    let quiet = world.output(["plan"]);
+    assert!(!quiet.stdout.contains("Warning"), "{}", quiet.stdout);
+}
