@@ -48,7 +48,7 @@ fn released(timeline: &Timeline, asked: &str) -> Option<Number> {
             .filter(|n| n.len() > 1)
     };
     let labelled = || timeline.versions.iter().filter_map(|v| Some((v.number, v.release.as_deref()?)));
-    if let Some((number, _)) = labelled().filter(|(_, release)| plain(release) == plain(asked)).last() {
+    if let Some((number, _)) = labelled().rfind(|(_, release)| plain(release) == plain(asked)) {
         return Some(number);
     }
     let asked = numbers(asked)?;

@@ -98,7 +98,7 @@ fn an_event_trigger_that_forbids_is_refused_by_name_with_the_way_out() {
     ] {
         let world = world(first, second);
         match state {
-            "versioned" => drop(world.start_before("0002")),
+            "versioned" => world.start_before("0002"),
             "legacy" => world.db.execute(first),
             "partial" => {
                 world.start(&["true"]).expect(0);
