@@ -216,8 +216,9 @@ pub async fn inspect_again<'a>(
         match read(session, subject, expected, known.take()).await {
             Err(error) if error.code == ExitCode::LockTimeout => {
                 session.rollback().await?;
-                let schemas = &timeline.settings.schemas;
-                let blockers = apply::blockers(session, schemas, apply::Waiting::Reading).await?;
+                let mut schemas = timeline.settings.schemas.clone();
+                schemas.push(timeline.settings.ledger_schema.clone());
+                let blockers = apply::blockers(session, &schemas, apply::Waiting::Reading).await?;
                 match delays.next() {
                     Some(delay) if subject.lock_patience.is_none_or(|limit| started.elapsed() < limit) => {
                         tracing::warn!(blockers, "The look at Postgres met a lock and is tried again");

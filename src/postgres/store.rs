@@ -84,7 +84,10 @@ impl Store {
         );
         let rows = match session.batch(batch).await {
             Ok(rows) => rows,
-            Err(failure) if matches!(failure.code.as_deref(), Some("42P01" | "3F000" | "42703")) => {
+            // Not there, of another form, or behind a lock: who looks closer says which.
+            Err(failure)
+                if matches!(failure.code.as_deref(), Some("42P01" | "3F000" | "42703" | "55P03")) =>
+            {
                 session.rollback().await?;
                 return Ok(None);
             }
