@@ -728,6 +728,7 @@ fn subject<'a>(
         complete: settings.complete,
         adopt,
         allow_writers: settings.allow_writers,
+        lock_patience: settings.lock_timeout,
         exactly: false,
     }
 }

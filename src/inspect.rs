@@ -8,10 +8,10 @@ use crate::error::{Error, ExitCode, Result};
 use crate::ledger::{self, Ledger, Standing};
 use crate::plan::{self, CollectionPlan, Plan};
 use crate::postgres::adoption as foreign;
-use crate::postgres::detector;
 use crate::postgres::introspect::{self, Exclude, Known};
 use crate::postgres::session::{Session, begin_read_only, cell, search_path};
 use crate::postgres::store::{Fast, Store};
+use crate::postgres::{apply, bodies, detector};
 use crate::qdrant;
 use crate::repair::{self, Action, Obstacle};
 use crate::run::refuse;
@@ -19,8 +19,10 @@ use crate::timeline::lint;
 use crate::timeline::{CHECKSUM_ALGORITHM, CollectionDeclaration, Number, Timeline, Version};
 use crate::upgrade;
 use crate::verdict::{self, Seen};
+use backon::BackoffBuilder as _;
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
+use std::time::{Duration, Instant};
 
 /// The two stores, logged in and answering.
 pub struct Stores {
@@ -44,6 +46,8 @@ pub struct Subject<'a> {
     pub adopt: bool,
     /// Applications may go on writing to a collection behind an alias while it is rebuilt.
     pub allow_writers: bool,
+    /// How long a look waits for somebody who keeps even readers out of a table; `None` is no limit.
+    pub lock_patience: Option<Duration>,
     /// The target was asked for by name: a ledger that is beyond it is not at it, though it may let this image start.
     pub exactly: bool,
 }
@@ -92,6 +96,8 @@ pub struct Inspection<'a> {
     pub obstacles: Vec<Obstacle>,
     /// The statements that complete what is missing, before any version is run.
     pub completing: Vec<String>,
+    /// What the versions to come break without being stopped by it.
+    pub warnings: Vec<String>,
     /// The change detector, from the snapshot that the catalog was read in.
     pub detector: String,
     pub survey: Survey<'a>,
@@ -198,60 +204,118 @@ pub async fn inspect_again<'a>(
     stores: &mut Stores,
     subject: &Subject<'a>,
     expected: &Expected,
-    known: Option<Known>,
+    mut known: Option<Known>,
 ) -> Result<Inspection<'a>> {
     let timeline = subject.timeline;
     let head = timeline.head().map_or(0, |v| v.number);
     let session = &mut stores.session;
     let begin = begin_read_only(&search_path(&timeline.settings.schemas));
-    session.run("opening a read-only transaction", begin).await?;
-    let read = read(session, subject, expected, known).await;
-    let (seen, detector) = read?;
+    let (started, mut delays) = (Instant::now(), apply::lock_delays().without_max_times().build());
+    let (mut seen, detector) = loop {
+        session.run("opening a read-only transaction", begin.clone()).await?;
+        match read(session, subject, expected, known.take()).await {
+            Err(error) if error.code == ExitCode::LockTimeout => {
+                session.rollback().await?;
+                let mut schemas = timeline.settings.schemas.clone();
+                schemas.push(timeline.settings.ledger_schema.clone());
+                let blockers = apply::blockers(session, &schemas, apply::Waiting::Reading).await?;
+                match delays.next() {
+                    Some(delay) if subject.lock_patience.is_none_or(|limit| started.elapsed() < limit) => {
+                        tracing::warn!(blockers, "The look at Postgres met a lock and is tried again");
+                        tokio::time::sleep(delay).await;
+                    }
+                    _ => return Err(error.remedy(apply::end_them(&blockers))),
+                }
+            }
+            result => break result?,
+        }
+    };
     session.run("ending the read-only transaction", "commit").await?;
+    // Judged as the versions tell it; what is read again later is held against what was read.
+    let untold = expected.told(&seen.catalog).map(|told| std::mem::replace(&mut seen.catalog, told));
     let standing = seen.ledger.as_ref().map(|ledger| standing(ledger, timeline));
     let verdict = verdict::postgres(timeline, expected, &seen, standing);
     let survey =
         survey(stores.qdrant.as_ref(), timeline.collections_at(head), subject.all_collections).await?;
-    let (obstacles, completing) = ahead_of(&verdict, &seen, timeline, expected);
+    let coming = coming(&verdict, timeline);
+    let (obstacles, completing) = ahead_of(&verdict, &seen, &coming, expected);
+    let warnings = warnings(&mut stores.session, &coming, expected, head).await?;
     let Seen { ledger, catalog, foreign, .. } = seen;
+    let catalog = untold.unwrap_or(catalog);
     let applied = |number| ledger.as_ref().is_some_and(|l| l.rows.iter().any(|row| row.version == number));
     let changed = |v: &Version| expected.index.version(v.number).is_none_or(|recorded| !recorded.is_of(v));
     let unrecorded =
         timeline.versions.iter().filter(|v| !applied(v.number) && changed(v)).map(|v| v.number).collect();
-    Ok(Inspection { verdict, ledger, catalog, foreign, obstacles, completing, detector, survey, unrecorded })
+    Ok(Inspection {
+        verdict,
+        ledger,
+        catalog,
+        foreign,
+        obstacles,
+        completing,
+        warnings,
+        detector,
+        survey,
+        unrecorded,
+    })
 }
 
-/// What stands in the way of the pending versions, and what completing will have to say.
-fn ahead_of(
-    verdict: &verdict::Postgres,
-    seen: &Seen,
-    timeline: &Timeline,
+/// Functions that name what the versions to come drop; asked only if they drop something.
+async fn warnings(
+    session: &mut Session,
+    coming: &[Number],
     expected: &Expected,
-) -> (Vec<Obstacle>, Vec<String>) {
+    head: Number,
+) -> Result<Vec<String>> {
+    if coming.iter().all(|number| expected.effects.get(number).is_none_or(|e| e.removed.is_empty())) {
+        return Ok(Vec::new());
+    }
+    let head = expected.catalog_at(head).unwrap_or_default();
+    let dropped = bodies::dropped(expected, coming, &head);
+    match dropped.as_slice() {
+        [] => Ok(Vec::new()),
+        dropped => Ok(bodies::warnings(&bodies::read(session).await?, dropped, expected)),
+    }
+}
+
+/// The versions that are to be run.
+fn coming(verdict: &verdict::Postgres, timeline: &Timeline) -> Vec<Number> {
     let at = match verdict {
         verdict::Postgres::Versioned { at, .. }
         | verdict::Postgres::Legacy { at, .. }
         | verdict::Postgres::Adopted { at, .. }
         | verdict::Postgres::Stale { proven: Some(at), .. } => *at,
         verdict::Postgres::Partial { repair, .. } => repair.at,
-        _ => return Default::default(),
+        _ => return Vec::new(),
     };
     let mut coming: Vec<Number> = timeline.versions.iter().map(|v| v.number).filter(|n| *n > at).collect();
-    let mut completing = Vec::new();
     if let verdict::Postgres::Partial { repair, .. } = verdict {
         coming.extend(repair.with(Action::Run));
+    }
+    coming
+}
+
+/// What stands in the way of the versions to come, and what completing will have to say.
+fn ahead_of(
+    verdict: &verdict::Postgres,
+    seen: &Seen,
+    coming: &[Number],
+    expected: &Expected,
+) -> (Vec<Obstacle>, Vec<String>) {
+    let mut completing = Vec::new();
+    if let verdict::Postgres::Partial { repair, .. } = verdict {
         let missing = repair.with(Action::Complete).flat_map(|number| {
             let wanted = repair::wanted(number, &seen.catalog, expected, &repair.actions);
             complete_beside(&seen.catalog, &wanted, &repair.reshaped).statements
         });
         completing.extend(missing.map(|statement| statement.sql));
         if repair.with(Action::Run).next().is_none() {
-            let required = repair::required(at, &seen.catalog, expected);
+            let required = repair::required(repair.at, &seen.catalog, expected);
             let whole = complete_beside(&seen.catalog, &required, &repair.reshaped).statements;
             completing = whole.into_iter().map(|statement| statement.sql).collect();
         }
     }
-    (repair::in_the_way(&seen.catalog, expected, &coming), completing)
+    (repair::in_the_way(&seen.catalog, expected, coming), completing)
 }
 
 async fn read(
@@ -306,7 +370,9 @@ async fn is_empty(session: &mut Session, table: &ObjectId) -> Result<bool> {
             session.run("releasing a savepoint", "release savepoint empty").await?;
             cell(&rows, 0, 0)
         }
-        Err(failure) if failure.lost => Err(failure.into_error("looking for rows")),
+        Err(failure) if failure.lost || failure.is_lock_timeout() => {
+            Err(failure.into_error("looking for rows"))
+        }
         Err(_) => {
             session.run("going back to a savepoint", "rollback to savepoint empty").await.map(|_| false)
         }
@@ -323,7 +389,7 @@ async fn ask(session: &mut Session, version: &Version, proof: &str) -> Result<bo
             session.run("releasing a savepoint", "release savepoint proof").await?;
             Ok(cell::<Option<bool>>(&rows, 0, 0)?.unwrap_or(false))
         }
-        Err(failure) if failure.lost => Err(failure.into_error(&doing)),
+        Err(failure) if failure.lost || failure.is_lock_timeout() => Err(failure.into_error(&doing)),
         Err(failure) if failure.code.as_deref() == Some("42501") => {
             Err(failure.into_error(&doing).expected("a role that may see every row that the proof is about"))
         }
@@ -360,6 +426,7 @@ impl<'a> Inspection<'a> {
         plan::unblocked(&plan, &self.obstacles)?;
         plan.create_ledger &= self.ledger.is_none();
         plan.complete.clone_from(&self.completing);
+        plan.warnings.clone_from(&self.warnings);
         if !plan.postgres_is_empty() && !plan.ahead {
             crate::run::mirror(subject.timeline, &self.foreign, plan.target)?;
         }

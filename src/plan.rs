@@ -30,6 +30,9 @@ pub struct Plan {
     /// The statements that complete what is missing, as far as they are known before versions are run.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub complete: Vec<String>,
+    /// What the versions break without being stopped by it.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub warnings: Vec<String>,
     /// Versions whose raw checksum is renewed: the file changed, its tokens did not.
     pub heal: Vec<Number>,
     /// What each managed collection needs.

@@ -142,6 +142,9 @@ pub fn plan_text(plan: &Plan, timeline: &Timeline) -> String {
     for run in &plan.resume {
         let _ = writeln!(text, "End the run of epoch {}, which stopped at {}", run.epoch, run.phase.as_str());
     }
+    for warning in &plan.warnings {
+        let _ = writeln!(text, "Warning: {warning}");
+    }
     if plan.is_empty() {
         text.push_str("Nothing to do: both stores are at the target\n");
     }

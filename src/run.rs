@@ -159,6 +159,9 @@ async fn commit_postgres(
         held.release(&mut stores.session).await?;
         return Ok(Some(inspection.known()));
     }
+    for warning in &plan.warnings {
+        tracing::warn!("{warning}");
+    }
     let store = subject.store;
     let mut opening = opening(stores, subject, &inspection, &plan).await?;
     let committed = format!(

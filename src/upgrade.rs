@@ -5,14 +5,13 @@ use crate::ledger::Ledger;
 use crate::timeline::{Number, Timeline};
 use crate::verdict::Postgres;
 
-/// Finds the version that `asked` means: `head`, `+N` counted from `at`, a version's number, or a release, whose newest
-/// version is meant. A `v` before a release makes no difference.
+/// Finds the version that `asked` means: `head`, `+N` counted from `at`, a version's number, or a release. A `v` before a release
+/// makes no difference. A release that changed nothing has no version: it runs on the newest one that is not above it.
 ///
 /// # Errors
 /// 64 if the timeline has no such version.
 pub fn resolve(timeline: &Timeline, asked: &str, at: Number) -> Result<Number> {
     let versions = &timeline.versions;
-    let plain = |release: &str| release.strip_prefix('v').unwrap_or(release).to_owned();
     let found = if asked == "head" {
         Some(timeline.head().map_or(0, |version| version.number))
     } else if let Some(steps) = asked.strip_prefix('+') {
@@ -21,12 +20,7 @@ pub fn resolve(timeline: &Timeline, asked: &str, at: Number) -> Result<Number> {
         steps.and_then(|index| pending.map(|version| version.number).nth(index))
     } else {
         let numbered = asked.parse().ok().and_then(|number| timeline.version(number));
-        let released = |asked: &str| {
-            versions
-                .iter()
-                .rfind(|v| v.release.as_deref().map(plain).as_deref() == Some(plain(asked).as_str()))
-        };
-        numbered.or_else(|| released(asked)).map(|version| version.number)
+        numbered.map(|version| version.number).or_else(|| released(timeline, asked))
     };
     found.ok_or_else(|| {
         let pending = versions.iter().filter(|version| version.number > at).count();
@@ -40,6 +34,34 @@ pub fn resolve(timeline: &Timeline, asked: &str, at: Number) -> Result<Number> {
             ))
             .remedy("tandem status lists them")
     })
+}
+
+/// The newest version of a release, or of the last one before it. Before the first one there is none. Beyond the last one there is
+/// only what differs in its last number, as the releases of one line do: anything else is more likely a slip.
+fn released(timeline: &Timeline, asked: &str) -> Option<Number> {
+    let plain = |release: &str| release.strip_prefix('v').unwrap_or(release).to_owned();
+    let numbers = |release: &str| -> Option<Vec<u64>> {
+        plain(release)
+            .split('.')
+            .map(|part| part.parse().ok())
+            .collect::<Option<Vec<u64>>>()
+            .filter(|n| n.len() > 1)
+    };
+    let labelled = || timeline.versions.iter().filter_map(|v| Some((v.number, v.release.as_deref()?)));
+    if let Some((number, _)) = labelled().rfind(|(_, release)| plain(release) == plain(asked)) {
+        return Some(number);
+    }
+    let asked = numbers(asked)?;
+    let known: Vec<(Number, Vec<u64>)> =
+        labelled().map(|(number, release)| Some((number, numbers(release)?))).collect::<Option<_>>()?;
+    if !known.iter().is_sorted_by(|(_, a), (_, b)| a.len() == asked.len() && b.len() == asked.len() && a <= b)
+    {
+        return None;
+    }
+    let at = known.iter().rposition(|(_, release)| release.len() == asked.len() && *release <= asked)?;
+    let (number, release) = &known[at];
+    let last = asked.len() - 1;
+    (at + 1 < known.len() || release[..last] == asked[..last]).then_some(*number)
 }
 
 /// Where Postgres is: the newest version that is proven or that its ledger names.
@@ -117,6 +139,52 @@ mod tests {
                 assert_eq!(error.code, ExitCode::Usage);
             }
         }
+    }
+
+    #[test]
+    fn a_release_without_a_version_is_the_last_one_before_it() {
+        let of = |releases: &[&str]| {
+            let mut timeline = timeline();
+            timeline.versions.truncate(releases.len());
+            for (version, release) in timeline.versions.iter_mut().zip(releases) {
+                version.release = (!release.is_empty()).then(|| (*release).to_owned());
+            }
+            timeline
+        };
+        let line = &["1.0.6", "1.0.8", "1.0.10", "1.1.0", "v2.0.0"][..];
+        for (releases, asked, found) in [
+            (line, "1.0.8", Some(2)),
+            (line, "1.0.9", Some(2)),
+            (line, "v1.0.9", Some(2)),
+            (line, "1.0.99", Some(3)),
+            (line, "1.0.7", Some(1)),
+            (line, "1.9.9", Some(4)),
+            (line, "2.0.7", Some(5)),
+            // Before the first, beyond the line, of another form, no release at all.
+            (line, "1.0.5", None),
+            (line, "2.1.0", None),
+            (line, "9.9.9", None),
+            (line, "1.0", None),
+            (line, "1.0.9.1", None),
+            (line, "1.0.9-rc1", None),
+            (line, "1..9", None),
+            (line, "1.0.", None),
+            (line, "latest", None),
+            // A label that is no number, or labels that do not grow, order nothing; they are still found by name.
+            (&["1.0.6", "spring", "1.0.10"], "1.0.8", None),
+            (&["1.0.6", "spring", "1.0.10"], "spring", Some(2)),
+            (&["1.0.9", "1.0.6", "1.0.10"], "1.0.7", None),
+            (&["1.0.6", "", "1.0.8"], "1.0.7", Some(1)),
+            (&["1.0.6", "1.0.6", "1.0.8"], "1.0.7", Some(2)),
+            (&["1.0.6"], "1.0.40", Some(1)),
+            (&[], "1.0.6", None),
+        ] {
+            assert_eq!(resolve(&of(releases), asked, 0).ok(), found, "{asked} in {releases:?}");
+        }
+        let whole = timeline();
+        let found = |asked| resolve(&whole, asked, 0).unwrap();
+        assert_eq!(whole.version(found("1.0.11")).unwrap().release.as_deref(), Some("1.0.10"));
+        assert_eq!(found("1.0.40"), whole.head().unwrap().number);
     }
 
     #[test]

@@ -268,18 +268,20 @@ async fn until_ready<T>(
     }
 }
 
+/// Without its std feature backon would give every process the same jitter.
+pub fn jitter_seed() -> u64 {
+    u64::from(std::process::id()) ^ std::time::UNIX_EPOCH.elapsed().map_or(0, |d| d.as_nanos() as u64)
+}
+
 /// Delays in milliseconds that grow to a cap; jitter adds up to as much again.
 fn delays(least: u64, cap: u64) -> impl Iterator<Item = Duration> {
-    // Without its std feature backon would give every process the same jitter.
-    let seed =
-        u64::from(std::process::id()) ^ std::time::UNIX_EPOCH.elapsed().map_or(0, |d| d.as_nanos() as u64);
     ExponentialBuilder::new()
         .with_min_delay(Duration::from_millis(least))
         .with_max_delay(Duration::from_millis(cap))
         .with_factor(1.5)
         .without_max_times()
         .with_jitter()
-        .with_jitter_seed(seed)
+        .with_jitter_seed(jitter_seed())
         .build()
 }
 

@@ -42,11 +42,13 @@ pub mod proxy;
 mod qdrant;
 mod shared;
 pub mod tls;
+mod wheel;
 
 pub use error::{Error, Result};
 pub use postgres::{Database, PgVersion, Postgres, PostgresOptions, client_tool, debian_build};
 pub use process::Process;
 pub use qdrant::{Qdrant, QdrantOptions, QdrantVersion};
+pub use wheel::newest_pg_dump;
 
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::{SystemTime, UNIX_EPOCH};

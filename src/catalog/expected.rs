@@ -176,6 +176,13 @@ impl Expected {
         compare_leniently(actual, &self.catalog_at(number).unwrap_or_default(), self.optional_at(number))
     }
 
+    /// What was found, with its sequences told as the versions tell them; `None` if it is told so already.
+    pub fn told(&self, found: &Catalog) -> Option<Catalog> {
+        let later = self.effects.values().flat_map(|effects| effects.added.iter().chain(&effects.changed));
+        let all = self.baseline.objects.iter().chain(later.map(|(id, object)| (id, object)));
+        super::feed::fed_as(found, all)
+    }
+
     /// The expected catalog after a version of the index.
     pub fn catalog_at(&self, number: Number) -> Option<Catalog> {
         self.index.version(number)?;

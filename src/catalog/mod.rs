@@ -17,6 +17,7 @@
 pub mod compare;
 pub mod effects;
 pub mod expected;
+pub mod feed;
 mod json;
 pub mod normal;
 pub mod optional;
@@ -145,6 +146,9 @@ pub struct Composite {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Range {
     pub subtype: String,
+    /// What is not as the subtype has it: `SUBTYPE_DIFF = …`, `MULTIRANGE_TYPE_NAME = …`.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub options: Vec<String>,
 }
 
 /// A function, procedure, aggregate or window function.
@@ -448,7 +452,11 @@ impl Detail {
                 text
             }
             Self::Composite(Composite { attributes }) => pairs(attributes),
-            Self::Range(Range { subtype }) => format!("of {subtype}"),
+            Self::Range(Range { subtype, options }) => {
+                let mut text = format!("of {subtype}");
+                push_after(&mut text, " with ", (!options.is_empty()).then(|| options.join(", ")));
+                text
+            }
             Self::Function(function) if function.result.is_empty() => function.variety.clone(),
             Self::Function(function) => format!("{} returns {}", function.variety, function.result),
             Self::Table(table) => table.comparable(),

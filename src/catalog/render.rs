@@ -110,6 +110,12 @@ enum Stage {
     Comment,
 }
 
+fn push_not_null(sql: &mut String, not_null: bool) {
+    if not_null {
+        sql.push_str(" NOT NULL");
+    }
+}
+
 struct Renderer<'a> {
     actual: &'a Catalog,
     wanted: &'a Catalog,
@@ -177,7 +183,9 @@ impl<'a> Renderer<'a> {
                 );
             }
             Detail::Range(range) => {
-                let sql = format!("CREATE TYPE {} AS RANGE (SUBTYPE = {})", alone(id), range.subtype);
+                let mut sql = format!("CREATE TYPE {} AS RANGE (SUBTYPE = {}", alone(id), range.subtype);
+                range.options.iter().for_each(|option| sql.push_str(&format!(", {option}")));
+                sql.push(')');
                 self.plain(Stage::Range, id, sql);
             }
             Detail::Domain(domain) => {
@@ -210,7 +218,11 @@ impl<'a> Renderer<'a> {
             Detail::Sequence(sequence) => self.sequence(id, sequence),
             Detail::Constraint(constraint) => self.constraint(id, constraint),
             Detail::Index(index) => {
-                let definition = index.definition.replacen(" ON ONLY ", " ON ", 1);
+                // One that is not valid has no parts yet, and shall get none from here.
+                let definition = match index.invalid {
+                    true => index.definition.clone(),
+                    false => index.definition.replacen(" ON ONLY ", " ON ", 1),
+                };
                 let named = format!(" INDEX {} ON ", server_quoted(&index.name));
                 let sql = if self.taken.insert((id.schema.clone(), index.name.clone())) {
                     definition
@@ -394,7 +406,10 @@ impl<'a> Renderer<'a> {
         let unlogged = if table.unlogged { "UNLOGGED " } else { "" };
         let mut sql = format!("CREATE {unlogged}TABLE {}", relation(id));
         if let Some(bound) = &table.partition_bound {
-            sql.push_str(&format!(" PARTITION OF {} {bound}", table.parents.join(", ")));
+            let own: Vec<String> =
+                columns.iter().filter_map(|(id, column)| self.own_in_partition(table, id, column)).collect();
+            let own = if own.is_empty() { String::new() } else { format!(" ({})", own.join(", ")) };
+            sql.push_str(&format!(" PARTITION OF {}{own} {bound}", table.parents.join(", ")));
         } else {
             let columns: Vec<String> = columns.iter().map(|(id, column)| self.column(id, column)).collect();
             sql.push_str(&format!(" ({})", columns.join(", ")));
@@ -409,6 +424,43 @@ impl<'a> Renderer<'a> {
             sql.push_str(&format!(" WITH ({options})"));
         }
         self.plain(Stage::Table, id, sql);
+    }
+
+    /// The default and the NOT NULL that a partition does not have from its parent.
+    fn own_in_partition(&self, table: &Table, id: &ObjectId, column: &Column) -> Option<String> {
+        let parent = self.wanted.objects.iter().find_map(|(other, object)| match &object.detail {
+            Detail::Column(parent)
+                if other.name == id.name && table.parents.contains(&server_relation(other)) =>
+            {
+                Some((other, parent))
+            }
+            _ => None,
+        });
+        let (parent_id, parent) = parent?;
+        let default = self.default(id, column);
+        let mut sql = quoted(&id.name);
+        let bare = sql.len();
+        if column.generated.is_none()
+            && column.identity.is_none()
+            && default != self.default(parent_id, parent)
+        {
+            sql.push_str(&format!(" DEFAULT {}", default.as_deref().unwrap_or("NULL")));
+        }
+        push_not_null(&mut sql, column.not_null && !parent.not_null);
+        (sql.len() > bare).then_some(sql)
+    }
+
+    /// May a child of this table have NULL where it may not? Only servers from 18 on keep that apart.
+    fn is_childless(&self, id: &ObjectId) -> bool {
+        let table = server_relation(id);
+        let child = |(other, object): (&ObjectId, &Object)| {
+            let Detail::Table(child) = &object.detail else { return false };
+            let column = ObjectId::part(Kind::Column, &*other.schema, &*other.relation, &*id.name);
+            let found = self.wanted.objects.get(&column).map(|object| &object.detail);
+            child.parents.contains(&table)
+                && matches!(found, Some(Detail::Column(column)) if !column.not_null)
+        };
+        self.wanted.server >= 180_000 && self.wanted.objects.iter().any(child)
     }
 
     /// What belongs to a relation of the wanted catalog.
@@ -455,8 +507,9 @@ impl<'a> Renderer<'a> {
                 }
             }
         }
-        if column.not_null {
-            sql.push_str(" NOT NULL");
+        push_not_null(&mut sql, column.not_null);
+        if column.not_null && self.is_childless(id) {
+            sql.push_str(" NO INHERIT");
         }
         sql
     }
@@ -722,7 +775,8 @@ fn sort_by_mention(statements: &mut Vec<Statement>) {
 }
 
 /// Whether a text holds a name as a whole.
-fn mentions(text: &str, name: &str) -> bool {
+/// Does the name stand in the text as a word of its own?
+pub fn mentions(text: &str, name: &str) -> bool {
     let part = |c: char| c.is_alphanumeric() || matches!(c, '_' | '$');
     text.match_indices(name)
         .any(|(at, _)| !text[..at].ends_with(part) && !text[at + name.len()..].starts_with(part))
@@ -821,7 +875,7 @@ fn unquoted(name: &str) -> String {
 }
 
 /// Quoted only where needed, keywords aside.
-fn server_quoted(name: &str) -> String {
+pub(super) fn server_quoted(name: &str) -> String {
     let plain = name.starts_with(|c: char| c.is_ascii_lowercase() || c == '_')
         && name.chars().all(|c| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '_');
     if plain { name.to_owned() } else { quoted(name) }

@@ -9,7 +9,7 @@ use super::session::{
     unprepared,
 };
 use super::store::{Entry, Store};
-use crate::catalog::{self, Catalog, Effects, Kind, ObjectId, Optional};
+use crate::catalog::{self, Catalog, Detail, Effects, Kind, ObjectId, Optional};
 use crate::error::{Error, ExitCode, Result};
 use crate::ledger::Origin;
 use crate::repair;
@@ -77,7 +77,11 @@ pub struct Proven {
 pub async fn apply(session: &mut Session, context: &Context<'_>, step: &Apply<'_>) -> Result<Option<Proven>> {
     let mut unforced = Unforced::default();
     let what = format!("Version {}", step.version.number);
-    patiently(session, context, &what, async |session| {
+    let waiting = match &step.version.up {
+        Some(up) if !up.transaction => Waiting::Concurrently,
+        _ => Waiting::Ddl,
+    };
+    patiently(session, context, &what, waiting, async |session| {
         loop {
             let result = match &step.version.up {
                 Some(up) if !up.transaction => {
@@ -99,19 +103,26 @@ pub async fn apply(session: &mut Session, context: &Context<'_>, step: &Apply<'_
     .await
 }
 
+/// What meets a lock, and so who can be in its way.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Waiting {
+    /// DDL: whoever holds any lock on a managed relation.
+    Ddl,
+    /// An index built or dropped concurrently: also whoever looks at the database as it was before.
+    Concurrently,
+    /// A look at the catalog or a proof: only who keeps even readers out.
+    Reading,
+}
+
 /// Tries again, ever more slowly, what met a lock within `lock_timeout`, and says who holds it.
 pub(super) async fn patiently<T>(
     session: &mut Session,
     context: &Context<'_>,
     what: &str,
+    waiting: Waiting,
     mut attempt: impl AsyncFnMut(&mut Session) -> std::result::Result<T, Stop>,
 ) -> Result<T> {
-    let mut delays = ExponentialBuilder::default()
-        .with_min_delay(Duration::from_millis(200))
-        .with_max_delay(Duration::from_secs(5))
-        .with_jitter()
-        .with_max_times(LOCK_RETRIES)
-        .build();
+    let mut delays = lock_delays().with_max_times(LOCK_RETRIES).build();
     loop {
         let stop = match attempt(session).await {
             Ok(done) => return Ok(done),
@@ -119,20 +130,34 @@ pub(super) async fn patiently<T>(
         };
         match (stop, delays.next()) {
             (Stop::Locked(_), Some(delay)) => {
-                let blockers = blockers(session, &context.settings.schemas).await?;
+                let blockers = blockers(session, &context.settings.schemas, waiting).await?;
                 tracing::warn!(blockers, "{what} met a lock and is tried again in {} ms", delay.as_millis());
                 tokio::time::sleep(delay).await;
             }
             (Stop::Locked(mut error), None) => {
-                let blockers = blockers(session, &context.settings.schemas).await?;
+                let blockers = blockers(session, &context.settings.schemas, waiting).await?;
                 error.code = ExitCode::LockTimeout;
-                return Err(
-                    error.remedy(format!("end what holds the lock, select pg_terminate_backend(PID), or start again without it: {blockers}"))
-                );
+                return Err(error.remedy(end_them(&blockers)));
             }
             (Stop::Denied(error) | Stop::Failed(error), _) => return Err(error),
         }
     }
+}
+
+/// The delays between tries behind a lock: jittered, so that several instances do not meet again.
+pub fn lock_delays() -> ExponentialBuilder {
+    ExponentialBuilder::default()
+        .with_min_delay(Duration::from_millis(200))
+        .with_max_delay(Duration::from_secs(5))
+        .with_jitter()
+        .with_jitter_seed(crate::wait::jitter_seed())
+}
+
+/// What to do about those who hold a lock.
+pub fn end_them(blockers: &str) -> String {
+    format!(
+        "end what holds the lock, select pg_terminate_backend(PID), or start again without it: {blockers}"
+    )
 }
 
 /// Tables whose FORCE ROW LEVEL SECURITY hides rows from their owner, which is this role: a version must see them all.
@@ -224,10 +249,11 @@ async fn in_transaction(
     let (begin, result) = statements(session, context, step, unforced).await?;
     if let Err(failure) = result {
         let broken = failure.code.as_deref() == Some(CONTRACT_BROKEN);
-        let code = failure.code.clone();
+        let (code, origin) = (failure.code.clone(), failure.context.clone());
         let stop = match failed(session, version, &begin, failure).await {
             Stop::Failed(error) => {
-                Stop::Failed(own_objects(error, code.as_deref(), version, step.before, step.effects))
+                let error = own_objects(error, code.as_deref(), version, step.before, step.effects);
+                Stop::Failed(event_trigger(session, origin.as_deref(), error).await)
             }
             stop => stop,
         };
@@ -350,13 +376,18 @@ async fn without_transaction(
             continue;
         }
         if let Err(failure) = session.batch(statement.text.to_owned()).await {
-            return Err(stop(failure, |words| {
+            let origin = failure.context.clone();
+            let stop = stop(failure, |words| {
                 Error::new(
                     ExitCode::StepFailed,
                     format!("{}: version {} failed: {words}", place(), version.number),
                 )
                 .remedy("an interrupted index is dropped and built again by the next run")
-            }));
+            });
+            return Err(match stop {
+                Stop::Failed(error) => Stop::Failed(event_trigger(session, origin.as_deref(), error).await),
+                stop => stop,
+            });
         }
     }
     session.run("opening the transaction", "begin").await?;
@@ -372,7 +403,11 @@ async fn without_transaction(
 }
 
 /// Is there still something to do for this statement? Clears away what an interrupted one left.
-async fn needed(session: &mut Session, context: &Context<'_>, effect: &NonTransactional) -> Result<bool> {
+async fn needed(
+    session: &mut Session,
+    context: &Context<'_>,
+    effect: &NonTransactional,
+) -> std::result::Result<bool, Stop> {
     let (schema, name) = match effect {
         NonTransactional::Vacuum => return Ok(true),
         NonTransactional::CreateIndex { index, table } => (qualifier(table), index),
@@ -405,12 +440,12 @@ async fn needed(session: &mut Session, context: &Context<'_>, effect: &NonTransa
             !is_valid && (found != *name || matches!(effect, NonTransactional::CreateIndex { .. }));
         if interrupted {
             tracing::warn!(index = found, "Dropping an INVALID index that an interrupted run left");
-            session
-                .run(
-                    "dropping an INVALID index",
-                    format!("drop index concurrently {}.{}", identifier(schema), identifier(&found)),
-                )
-                .await?;
+            let drop = format!("drop index concurrently {}.{}", identifier(schema), identifier(&found));
+            if let Err(failure) = session.batch(drop).await {
+                return Err(stop(failure, |words| {
+                    Error::new(ExitCode::StepFailed, format!("dropping the INVALID index {found}: {words}"))
+                }));
+            }
         } else if found == *name {
             valid = Some(is_valid);
         }
@@ -641,6 +676,30 @@ pub(super) fn own_objects(
             "keep the definitions of those that depend on it (pg_get_viewdef, pg_get_functiondef, pg_get_constraintdef), drop them, \
              start again, and make them anew where they still can be; no CASCADE is needed",
         ),
+        Some("0A000" | "42601") => {
+            let standing = effects.map(|effects| on_converted(before, effects)).unwrap_or_default();
+            let standing: Vec<String> = standing
+                .into_iter()
+                .filter(|(_, name)| catalog::render::mentions(&error.found, name))
+                .map(|(id, _)| id.to_string())
+                .collect();
+            if standing.is_empty() {
+                return error;
+            }
+            Error::new(
+                ExitCode::Refused,
+                format!(
+                    "your own objects stand on a column that {named} converts, and nothing has changed: {}: {}",
+                    standing.join(", "),
+                    error.found
+                ),
+            )
+            .expected(format!("nothing but the application's own stands on what {named} converts"))
+            .remedy(
+                "keep their definitions (pg_get_viewdef, pg_get_triggerdef, pg_get_expr for a generated column), drop them, start again, and \
+                 make them anew where they still can be",
+            )
+        }
         Some("42P07" | "42710" | "42701" | "42723") => {
             let taken = effects.map(|effects| repair::taken(before, effects)).unwrap_or_default();
             if taken.is_empty() {
@@ -656,6 +715,73 @@ pub(super) fn own_objects(
             .remedy(format!("what is your own, rename, and start again: {}", remedies.join("; ")))
         }
         _ => error,
+    }
+}
+
+/// What can stand on a column whose type a version changes and keep it as it is, with its own name.
+fn on_converted(before: &Catalog, effects: &Effects) -> Vec<(ObjectId, String)> {
+    let converted: Vec<&ObjectId> = effects
+        .changed
+        .iter()
+        .filter(|(id, object)| match (&object.detail, before.objects.get(id).map(|object| &object.detail)) {
+            (Detail::Column(column), Some(Detail::Column(found))) => column.data_type != found.data_type,
+            _ => false,
+        })
+        .map(|(id, _)| id)
+        .collect();
+    let on = |id: &ObjectId, detail: &Detail, column: &ObjectId| {
+        let beside = (&id.schema, &id.relation) == (&column.schema, &column.relation);
+        let mentioned = |text: &str| catalog::render::mentions(text, &column.name);
+        match detail {
+            Detail::Column(other) => {
+                beside && other.generated.is_some() && other.default.as_deref().is_some_and(mentioned)
+            }
+            Detail::View(view) | Detail::MaterializedView(view) => {
+                view.reads.iter().any(|read| mentioned(read))
+            }
+            Detail::Trigger(trigger) => beside && mentioned(&trigger.definition),
+            Detail::Policy(policy) => {
+                [&policy.using, &policy.check].into_iter().flatten().any(|text| mentioned(text))
+            }
+            _ => false,
+        }
+    };
+    let standing = before.objects.iter().filter(|(id, object)| {
+        converted.iter().any(|column| *id != *column && on(id, &object.detail, column))
+    });
+    standing
+        .map(|(id, _)| (id.clone(), if id.name.is_empty() { &id.relation } else { &id.name }.clone()))
+        .collect()
+}
+
+/// An event trigger is nobody's but the user's: no version makes one. What it forbids is refused in its name.
+pub(super) async fn event_trigger(session: &mut Session, origin: Option<&str>, error: Error) -> Error {
+    let Some(origin) = origin.filter(|_| !error.lost) else { return error };
+    if let Err(lost) = session.rollback().await {
+        return lost;
+    }
+    let sql = format!(
+        "select pg_catalog.quote_ident(e.evtname) from pg_catalog.pg_event_trigger e \
+         join pg_catalog.pg_proc p on p.oid = e.evtfoid where e.evtenabled <> 'D' \
+         and pg_catalog.strpos({}, pg_catalog.quote_ident(p.proname) || '(') > 0 order by 1 limit 1",
+        literal(origin)
+    );
+    let found: Result<Option<String>> = match session.run("looking for event triggers", sql).await {
+        Ok(rows) if rows.is_empty() => Ok(None),
+        Ok(rows) => cell(&rows, 0, 0).map(Some),
+        Err(error) => Err(error),
+    };
+    match found {
+        Ok(Some(name)) => Error::new(
+            ExitCode::Refused,
+            format!("the event trigger {name} forbids what is to be done: {}", error.found),
+        )
+        .expected("no event trigger in the way of tandem's DDL")
+        .remedy(format!(
+            "have its owner run: alter event trigger {name} disable; start again, and enable it afterwards"
+        )),
+        Ok(None) => error,
+        Err(lost) => lost,
     }
 }
 
@@ -698,16 +824,31 @@ fn place(up: &SqlFile, begin: &str, failure: &Failure) -> String {
 }
 
 /// What holds locks on the managed schemas' relations, in words: sessions, and transactions that were prepared for a commit in two
-/// phases, which no session belongs to.
-async fn blockers(session: &mut Session, schemas: &[String]) -> Result<String> {
+/// phases, which no session belongs to. Who is behind an index that is built concurrently may hold no lock at all, only a snapshot.
+pub async fn blockers(session: &mut Session, schemas: &[String], waiting: Waiting) -> Result<String> {
+    let mode = match waiting {
+        Waiting::Reading => "and l.mode = 'AccessExclusiveLock'",
+        Waiting::Ddl | Waiting::Concurrently => "",
+    };
+    let snapshots = match waiting {
+        Waiting::Concurrently => {
+            "union select a.pid, null from pg_catalog.pg_stat_activity a \
+             where a.datname = pg_catalog.current_database() and a.backend_xmin is not null and a.query not like 'autovacuum:%' \
+               and coalesce(a.xact_start <= pg_catalog.clock_timestamp() - pg_catalog.current_setting('lock_timeout')::interval, true)"
+        }
+        Waiting::Ddl | Waiting::Reading => "",
+    };
     let sql = format!(
         "with held as (select distinct l.pid, l.virtualtransaction from pg_catalog.pg_locks l \
            join pg_catalog.pg_database d on d.oid = l.database and d.datname = pg_catalog.current_database() \
            join pg_catalog.pg_class c on c.oid = l.relation join pg_catalog.pg_namespace n on n.oid = c.relnamespace \
-           where l.granted and n.nspname in ({})), \
-         named as (select 'pid ' || a.pid || ' ' || coalesce(nullif(a.application_name, ''), a.usename::text, '?') \
-             || ', ' || coalesce(a.state, a.backend_type, '?') || coalesce(' for ' || extract(epoch from pg_catalog.clock_timestamp() - a.state_change)::bigint || ' s', '') \
-             || coalesce(', query ' || extract(epoch from pg_catalog.clock_timestamp() - a.query_start)::bigint || ' s old', '') as who \
+           where l.granted {mode} and n.nspname in ({}) {snapshots}), \
+         named as (select 'pid ' || a.pid || ' ' || coalesce(nullif(a.application_name, ''), a.usename::text, a.backend_type, '?') \
+             || ', ' || case when a.query = '<insufficient privilege>' then 'what it does is not shown to this role (grant pg_read_all_stats)' \
+               when a.query like 'autovacuum:%' then a.query else coalesce(a.state, a.backend_type, '?') end \
+             || coalesce(' for ' || extract(epoch from pg_catalog.clock_timestamp() - a.state_change)::bigint || ' s', '') \
+             || coalesce(', query ' || extract(epoch from pg_catalog.clock_timestamp() - a.query_start)::bigint || ' s old', '') \
+             || case when a.query like 'autovacuum:%' then ' (it ends by itself; ended, it begins anew)' else '' end as who \
            from held h join pg_catalog.pg_stat_activity a on a.pid = h.pid and a.pid <> pg_catalog.pg_backend_pid() \
            union select pg_catalog.format('prepared transaction %L of %s, %s s old (commit prepared or rollback prepared ends it)', \
              p.gid, p.owner, extract(epoch from pg_catalog.clock_timestamp() - p.prepared)::bigint) \
@@ -719,4 +860,16 @@ async fn blockers(session: &mut Session, schemas: &[String]) -> Result<String> {
     );
     let rows = session.run("asking who holds locks", sql).await?;
     cell(&rows, 0, 0)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn two_that_met_a_lock_do_not_try_again_together() {
+        let delays = || lock_delays().with_max_times(LOCK_RETRIES).build().collect::<Vec<_>>();
+        assert_ne!(delays(), delays());
+        assert_eq!(delays().len(), LOCK_RETRIES);
+    }
 }

@@ -220,7 +220,9 @@ WHERE c.relkind IN ('v', 'm') AND {relation} {only}
 ORDER BY source;
 
 SELECT 'column', n.nspname, c.relname, c.relkind, a.attname, a.attnum, format_type(a.atttypid, a.atttypmod),
-    a.attnotnull, CASE WHEN a.attgenerated = '' THEN pg_get_expr(f.adbin, 0) ELSE pg_get_expr(f.adbin, f.adrelid) END, a.attgenerated, a.attidentity,
+    a.attnotnull AND (a.attrelid, a.attnum) NOT IN (SELECT k.conrelid, k.conkey[1] FROM pg_constraint k
+        WHERE k.contype = 'n' AND k.conrelid <> 0 AND NOT k.convalidated),
+    CASE WHEN a.attgenerated = '' THEN pg_get_expr(f.adbin, 0) ELSE pg_get_expr(f.adbin, f.adrelid) END, a.attgenerated, a.attidentity,
     CASE WHEN a.attcollation <> t.typcollation THEN
         (SELECT quote_ident(ln.nspname) || '.' || quote_ident(l.collname)
             FROM pg_collation l JOIN pg_namespace ln ON ln.oid = l.collnamespace WHERE l.oid = a.attcollation) END,
@@ -275,7 +277,19 @@ SELECT 'type', n.nspname, t.typname, t.typtype,
         WHEN 'r' THEN (SELECT format_type(r.rngsubtype, NULL) FROM pg_range r WHERE r.rngtypid = t.oid) END,
     t.typnotnull, pg_get_expr(t.typdefaultbin, 0),
     CASE t.typtype WHEN 'd' THEN (SELECT json_agg(pg_get_constraintdef(k.oid)) FROM pg_constraint k
-        WHERE k.contypid = t.oid AND k.contype = 'c') END,
+            WHERE k.contypid = t.oid AND k.contype = 'c')
+        WHEN 'r' THEN (SELECT json_agg(option) FROM pg_range r JOIN pg_type b ON b.oid = r.rngsubtype
+            JOIN pg_type u ON u.oid = r.rngmultitypid JOIN pg_namespace un ON un.oid = u.typnamespace
+            JOIN pg_opclass o ON o.oid = r.rngsubopc JOIN pg_namespace o_n ON o_n.oid = o.opcnamespace
+            LEFT JOIN pg_collation l ON l.oid = r.rngcollation AND l.oid <> b.typcollation
+            LEFT JOIN pg_namespace ln ON ln.oid = l.collnamespace,
+            LATERAL (VALUES
+                ('SUBTYPE_OPCLASS = ' || CASE WHEN NOT o.opcdefault THEN quote_ident(o_n.nspname) || '.' || quote_ident(o.opcname) END),
+                ('COLLATION = ' || quote_ident(ln.nspname) || '.' || quote_ident(l.collname)),
+                ('SUBTYPE_DIFF = ' || nullif(r.rngsubdiff::text, '-')),
+                ('MULTIRANGE_TYPE_NAME = ' || CASE WHEN u.typname <> CASE WHEN t.typname ~ 'range' THEN regexp_replace(t.typname, 'range', 'multirange')
+                    ELSE t.typname || '_multirange' END THEN quote_ident(un.nspname) || '.' || quote_ident(u.typname) END)
+            ) options (option) WHERE r.rngtypid = t.oid AND option IS NOT NULL) END,
     d.description
 FROM pg_type t JOIN pg_namespace n ON n.oid = t.typnamespace
 LEFT JOIN pg_description d ON d.classoid = 'pg_type'::regclass AND d.objoid = t.oid AND d.objsubid = 0
@@ -675,7 +689,8 @@ impl Reader {
             "e" => (Kind::Enum, Detail::Enum(Enum { labels: values.list(4)? })),
             "r" => {
                 let subtype = self.members.unqualify(values.text(5)?);
-                (Kind::Range, Detail::Range(Range { subtype }))
+                let options = values.list(8)?.iter().map(|option| self.members.unqualify(option)).collect();
+                (Kind::Range, Detail::Range(Range { subtype, options }))
             }
             _ => {
                 let mut checks: Vec<String> =

@@ -4,6 +4,7 @@ pub mod adoption;
 pub mod again;
 pub mod apply;
 pub mod archive;
+pub mod bodies;
 mod connect;
 pub mod detector;
 pub mod fault;

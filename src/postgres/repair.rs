@@ -40,7 +40,7 @@ pub struct Step<'a> {
 
 /// Carries out a repair and commits it, or leaves everything as it was.
 pub async fn repair(session: &mut Session, context: &Context<'_>, step: &Step<'_>) -> Result<Catalog> {
-    apply::patiently(session, context, "The repair", async |session| {
+    apply::patiently(session, context, "The repair", apply::Waiting::Ddl, async |session| {
         match once(session, context, step).await {
             Ok(catalog) => Ok(catalog),
             Err(stop) => {
@@ -198,12 +198,13 @@ async fn run(
     match result {
         Ok(_) => Ok(()),
         Err(failure) => {
-            let code = failure.code.clone();
+            let (code, origin) = (failure.code.clone(), failure.context.clone());
             let clash = code.as_deref().is_some_and(|code| CLASHES.contains(&code));
             Err(match apply::failed_in(version, &begin, failure) {
                 Stop::Failed(error) if clash => Stop::Failed(half_there(error, version, there, effects)),
                 Stop::Failed(error) => {
-                    Stop::Failed(apply::own_objects(error, code.as_deref(), version, there, effects))
+                    let error = apply::own_objects(error, code.as_deref(), version, there, effects);
+                    Stop::Failed(apply::event_trigger(session, origin.as_deref(), error).await)
                 }
                 stop => stop,
             })

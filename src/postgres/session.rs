@@ -40,6 +40,8 @@ pub struct Failure {
     pub message: String,
     pub detail: Option<String>,
     pub hint: Option<String>,
+    /// Which functions it came from.
+    pub context: Option<String>,
     /// Where in the batch, in characters from 1.
     pub position: Option<usize>,
     /// How many statements of the batch had completed.
@@ -56,6 +58,7 @@ impl Failure {
             message,
             detail: None,
             hint: None,
+            context: None,
             position: None,
             completed,
             lost: true,
@@ -77,6 +80,7 @@ impl Failure {
             message: e.message().to_owned(),
             detail: e.detail().map(str::to_owned),
             hint: e.hint().map(str::to_owned),
+            context: e.r#where().map(str::to_owned),
             position: match e.position() {
                 Some(PgErrorPosition::Original(position)) => Some(position),
                 _ => None,
@@ -99,6 +103,7 @@ impl Failure {
             message: message.to_owned(),
             detail: None,
             hint,
+            context: None,
             position: None,
             completed,
             lost: false,
@@ -119,12 +124,18 @@ impl Failure {
         }
     }
 
+    /// Was a lock not to be had within `lock_timeout`?
+    pub fn is_lock_timeout(&self) -> bool {
+        self.code.as_deref() == Some("55P03")
+    }
+
     /// As an error of the edge; the exit code follows from the SQLSTATE.
     pub fn into_error(self, doing: &str) -> Error {
         let code = match self.code.as_deref() {
             _ if self.lost => ExitCode::Unreachable,
             Some("42501") => ExitCode::Authentication,
             Some("25006") => ExitCode::Refused,
+            Some("55P03") => ExitCode::LockTimeout,
             _ => ExitCode::StepFailed,
         };
         let mut error = Error::new(code, format!("{doing}: {}", self.words()));
@@ -359,12 +370,13 @@ pub fn contract_assertion(schemas: &[String], absence: Option<&str>) -> [Check; 
     [Check { types: "", text, values: String::new() }]
 }
 
-/// Opens a transaction that reads one state of the database, whatever the role's settings are. A `[proof]` sees all rows
+/// Opens a transaction that reads one state of the database, whatever the role's settings are. Views, expressions and proofs
+/// take locks, which DDL that somebody left open keeps from any reader. A `[proof]` sees all rows
 /// or fails: one that sees some of them proves nothing.
 pub fn begin_read_only(search_path: &str) -> String {
     format!(
         "begin transaction isolation level repeatable read read only; set local statement_timeout = 0; \
-         set local lock_timeout = 0; set local idle_in_transaction_session_timeout = 0; \
+         set local lock_timeout = '3s'; set local idle_in_transaction_session_timeout = 0; \
          set local row_security = off; set local search_path = {search_path};"
     )
 }

@@ -84,7 +84,10 @@ impl Store {
         );
         let rows = match session.batch(batch).await {
             Ok(rows) => rows,
-            Err(failure) if matches!(failure.code.as_deref(), Some("42P01" | "3F000" | "42703")) => {
+            // Not there, of another form, or behind a lock: who looks closer says which.
+            Err(failure)
+                if matches!(failure.code.as_deref(), Some("42P01" | "3F000" | "42703" | "55P03")) =>
+            {
                 session.rollback().await?;
                 return Ok(None);
             }
@@ -552,9 +555,10 @@ impl Store {
     /// Why the ledger could not be written, after a rollback; where a right is missing, with the SQL that grants it.
     pub async fn unwritable(&self, session: &mut Session, failure: Failure) -> Error {
         let denied = failure.code.as_deref() == Some("42501");
+        let origin = failure.context.clone();
         let error = failure.into_error("writing the ledger");
         if !denied {
-            return error;
+            return super::apply::event_trigger(session, origin.as_deref(), error).await;
         }
         match self.grants(session).await {
             Ok(sql) => error.remedy(format!(

@@ -179,6 +179,23 @@ async fn what_a_step_did_not_touch_is_as_if_it_were_read_again() {
 }
 
 #[tokio::test]
+async fn a_not_null_that_is_checked_later_is_read_again() {
+    let database = Postgres::shared(PgVersion::V18).unwrap().create_database("again");
+    let mut run = Run::on(&database).await;
+    for step in [
+        "create table t (a integer, b integer generated always as (a + 1))",
+        "alter table t add constraint k not null a not valid",
+        "alter table t validate constraint k",
+        "alter table t rename constraint k to l",
+        "alter table t drop constraint l",
+        "alter table t alter b set expression as (a + 2)",
+    ] {
+        run.step(step).await;
+    }
+    assert!(run.partly > 3, "only {} steps were read in part", run.partly);
+}
+
+#[tokio::test]
 async fn every_version_of_whisperengine_is_read_again_as_it_is() {
     let database = local_servers::postgres().create_database("again");
     let mut run = Run::on(&database).await;

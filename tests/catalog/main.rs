@@ -1,6 +1,7 @@
 //! Reading real databases into catalogs, and comparing what different servers and histories make of one schema.
 
 mod again;
+mod majors;
 #[path = "../common/observed.rs"]
 mod observed;
 mod render;

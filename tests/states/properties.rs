@@ -1,14 +1,15 @@
 //! Databases that nobody has described: a version's schema with any part of the later ones, done by hand.
 
 use crate::known::{self, Facts};
-use crate::{block_on, catalog, rows, world};
+use crate::{block_on, catalog, rows, world_on};
+use local_servers::{PgVersion, Postgres};
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicU64, Ordering::SeqCst};
 use tandem::catalog::{Catalog, Detail, Kind, ObjectId};
 use tandem::timeline::Timeline;
 
-/// How many databases each property is tried on; the same ones each time.
+/// How many databases each property is tried on; the same ones each time, by turns on 16 and 18.
 const CASES: u64 = 16;
 
 /// Numbers that look drawn and are not.
@@ -36,9 +37,10 @@ fn each(build: impl Fn(&Facts, &mut Draw) -> (String, Catalog, Vec<String>) + Sy
                     if case >= CASES {
                         return;
                     }
-                    let world = world();
+                    let version = [PgVersion::V16, PgVersion::V18][usize::from(case % 2 == 1)];
+                    let world = world_on(&Postgres::shared(version).unwrap());
                     let (words, built, by_hand) = build(&facts, &mut Draw(case * 7919 + 1));
-                    let words = format!("case {case}: {words}");
+                    let words = format!("case {case} on {version:?}: {words}");
                     let mut sql = known::ddl(&facts, &built);
                     sql.push_str(&rows::rows(&facts.constrained(&built)));
                     world.db.execute(&sql);
