@@ -4,6 +4,7 @@ pub mod adoption;
 pub mod again;
 pub mod apply;
 pub mod archive;
+pub mod bystanders;
 mod connect;
 pub mod detector;
 pub mod fault;
@@ -14,6 +15,7 @@ pub mod putback;
 pub mod repair;
 pub mod session;
 pub mod store;
+pub mod strays;
 
 pub use connect::{connect, create_database};
 pub use fault::Fault;
