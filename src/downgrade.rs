@@ -254,7 +254,7 @@ pub async fn postgres(stores: &mut Stores, way: &Way<'_>, options: &Options<'_>)
     stores.session.establish_contract(&timeline.settings.schemas, lock_timeout).await?;
     let inspection = inspect::inspect(stores, way.newest, way.expected).await?;
     let at = proven(&inspection, timeline)?;
-    let context = Context { settings: &timeline.settings, store, exclude, held: &held };
+    let context = Context { timeline, expected: way.expected, store, exclude, held: &held };
     let mut opening = store.next_epoch();
     let open =
         inspection.ledger.iter().flat_map(|ledger| &ledger.open).filter(|run| run.collection.is_none());
@@ -288,6 +288,7 @@ pub async fn postgres(stores: &mut Stores, way: &Way<'_>, options: &Options<'_>)
             version: &down,
             opening: std::mem::take(&mut opening),
             archive: format!("{}{kept}", put_back.before),
+            strays: archive::strays(version, direction, &from, Some(&effects)),
             put_back: format!("{}{}", put_back.after, back.became(&effects)),
             back_to: Some(below),
             closing: format!(

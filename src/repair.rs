@@ -198,6 +198,11 @@ fn history(expected: &Expected) -> History<'_> {
     history
 }
 
+/// Whatever a version has or had.
+pub fn known(expected: &Expected) -> HashSet<&ObjectId> {
+    history(expected).into_keys().collect()
+}
+
 /// What a version does: the objects that it leaves, and those that it drops.
 fn effects_of(number: Number, expected: &Expected) -> (Vec<(&ObjectId, &Object)>, Vec<&ObjectId>) {
     match expected.effects.get(&number) {
@@ -526,7 +531,7 @@ fn rename(id: &ObjectId) -> String {
 /// What stands in the way of versions to come: somebody's own relation where a version makes one, and views on what a
 /// version drops or gives another type.
 pub fn in_the_way(actual: &Catalog, expected: &Expected, versions: &[Number]) -> Vec<Obstacle> {
-    let known: HashSet<&ObjectId> = history(expected).into_keys().collect();
+    let known = known(expected);
     let steps = versions
         .iter()
         .filter_map(|number| Some((format!("version {number}"), expected.effects.get(number)?)));
@@ -540,7 +545,7 @@ pub fn in_the_way_back(
     at: Number,
     steps: &[(Number, Effects)],
 ) -> Vec<Obstacle> {
-    let known: HashSet<&ObjectId> = history(expected).into_keys().collect();
+    let known = known(expected);
     let now = expected.catalog_at(at).unwrap_or_default();
     let steps = steps.iter().map(|(number, effects)| (format!("going back from version {number}"), effects));
     in_the_way_of(actual, &known, &|id| now.objects.contains_key(id), steps)
@@ -587,7 +592,11 @@ fn in_the_way_of<'a>(
         for id in effects.removed.iter().filter(|id| actual.objects.contains_key(id)) {
             obstacles.extend(match id.kind {
                 Kind::Column => own_parts(&own, id, &step),
-                Kind::Table => own_references(&own, id, &step),
+                Kind::Table => {
+                    let mut obstacles = own_references(&own, id, &step);
+                    obstacles.extend(own_parts_of_table(&own, id, &step));
+                    obstacles
+                }
                 _ => Vec::new(),
             });
         }
@@ -737,6 +746,36 @@ fn own_parts(own: &Own<'_>, column: &ObjectId, step: &str) -> Vec<Obstacle> {
                 found: format!("your {} {name} stands on {column}, which {step} drops", part.kind.word()),
                 remedy: format!("{drop}; then start again"),
             })
+        })
+        .collect()
+}
+
+/// What of the user's own would go with a dropped table, its columns aside, whose values the archive keeps.
+fn own_parts_of_table(own: &Own<'_>, table: &ObjectId, step: &str) -> Vec<Obstacle> {
+    let (schema, relation) = (bare(&table.schema), bare(&table.relation));
+    let obstacle = |kind: Kind, name: &str, drop: String| Obstacle {
+        found: format!("your {} {name} is on {table}, which {step} drops", kind.word()),
+        remedy: format!("{drop}; then start again"),
+    };
+    own.iter()
+        .filter(|(part, _)| (&part.schema, &part.relation) == (&table.schema, &table.relation))
+        .filter_map(|(part, object)| {
+            let on = |word: &str| format!("drop {word} {} on {schema}.{relation}", bare(&part.name));
+            match &object.detail {
+                Detail::Index(index) => Some(obstacle(
+                    part.kind,
+                    &index.name,
+                    format!("drop index {schema}.{}", bare(&index.name)),
+                )),
+                Detail::Constraint(constraint) => {
+                    let drop =
+                        format!("alter table {schema}.{relation} drop constraint {}", bare(&constraint.name));
+                    Some(obstacle(part.kind, &constraint.name, drop))
+                }
+                Detail::Trigger(_) => Some(obstacle(part.kind, &part.name, on("trigger"))),
+                Detail::Policy(_) => Some(obstacle(part.kind, &part.name, on("policy"))),
+                _ => None,
+            }
         })
         .collect()
 }

@@ -190,7 +190,7 @@ async fn commit_postgres(
         let closing = format!("{}{}", mirror(at)?, if last.is_none() { committed.as_str() } else { "" });
         stamp(stores, subject, expected, &inspection, &plan, &mut opening, &closing).await?;
     }
-    let context = Context { settings: &timeline.settings, store, exclude: subject.exclude, held: &held };
+    let context = Context { timeline, expected, store, exclude: subject.exclude, held: &held };
     let proven = plan.repair.last().map(|(at, _)| *at).or(plan.stamp.last().copied());
     // The actual catalog as it was last read, and what versions have changed since.
     let mut actual = inspection.catalog.clone();
@@ -238,6 +238,7 @@ async fn commit_postgres(
         let begun = Instant::now();
         let effects = expected.effects.get(&version.number);
         let mut archive = archive::statements(store, version, Direction::Up, &catalog, effects);
+        let strays = archive::strays(version, Direction::Up, &catalog, effects);
         since.extend(effects);
         match effects {
             Some(effects) => catalog.apply(effects),
@@ -258,6 +259,7 @@ async fn commit_postgres(
             version,
             opening: std::mem::take(&mut opening),
             archive,
+            strays,
             put_back,
             back_to: None,
             closing: format!("{}{}", mirror(version.number)?, if is_last { committed.as_str() } else { "" }),

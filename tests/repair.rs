@@ -291,14 +291,123 @@ fn rows_that_nothing_archives_are_neither_updated_nor_deleted() {
 /// Applied, or rolled back with these rows named.
 #[track_caller]
 fn noticed(world: &World, outcome: common::Outcome, up: &str, named: Option<&str>, rows: &str, count: &str) {
-    let Some(named) = named else { return drop(outcome.expect(0)) };
-    outcome.expect(1).says(&[
-        "rows were updated or deleted that the archive does not keep",
-        named,
-        "[[archive]]",
-    ]);
+    assert_eq!(outcome.code, i32::from(named.is_some()), "{up}{}", outcome.stderr);
+    let Some(named) = named else { return };
+    outcome.says(&["rows were updated or deleted that the archive does not keep", named, "[[archive]]"]);
     assert_eq!(world.query(rows), count, "{up}");
     assert_eq!(world.query("select max(version)::text from tandem.ledger"), "1", "{up}");
+}
+
+/// The archive keeps some rows of a table, by a condition of the declaration's or because of a column: the others are watched.
+#[test]
+fn rows_beside_those_that_an_archive_keeps_are_neither_updated_nor_deleted() {
+    let one = "[[archive]]\ntable = \"users\"\nwhere = \"id = 1\"\n";
+    let users =
+        |stray: u32, kept: u32| Some(format!("public.users ({stray} beside the {kept} that it keeps)"));
+    let days = "[[archive]]\ntable = \"days\"\nwhere = \"id = 1 -- the first\"\n";
+    let in_a_block = |sql: &str| {
+        format!("do $$ begin begin {sql}; exception when division_by_zero then null; end; end $$;\n")
+    };
+    let cases: Vec<(String, &str, Option<String>)> = vec![
+        ("delete from users where id = 1;\n".into(), one, None),
+        ("delete from users where id = 2;\n".into(), one, users(1, 1)),
+        (in_a_block("delete from users where id = 2"), one, users(1, 1)),
+        (in_a_block("delete from users where id = 1"), one, None),
+        ("update users set name = 'x';\nupdate users set name = 'y';\n".into(), one, users(2, 1)),
+        (
+            "update users set name = 'x' where id = 1;\nupdate users set name = 'y' where id = 1;\ninsert into users values (4);\n".into(),
+            "[[archive]]\ntable = \"users\"\nwhere = \"name = 'ada'\"\n",
+            None,
+        ),
+        ("insert into users values (4);\nselect 1;\n".into(), one, None),
+        ("do $$ begin execute 'truncate users cascade'; end $$;\n".into(), one, users(2, 1)),
+        // A column that goes keeps the rows that have a value there.
+        ("alter table users drop column name;\ndelete from users where id = 2;\n".into(), "", None),
+        ("alter table users drop column name;\ndelete from users where id = 3;\n".into(), "", users(1, 2)),
+        ("alter table users drop column name;\nupdate users set id = id + 10;\n".into(), "", None),
+        (
+            "alter table users alter column name type varchar(9);\ndelete from users;\n".into(),
+            "",
+            users(1, 2),
+        ),
+        ("delete from users;\nalter table users alter column name type bytea using null;\n".into(), "", users(1, 2)),
+        ("alter table users alter column name type bytea using null;\ndelete from users where id <> 3;\n".into(), "", None),
+        // One that comes has to be filled.
+        ("alter table users add column nick text;\nupdate users set nick = name;\n".into(), one, None),
+        (
+            "alter table users add column nick text;\nupdate users set nick = name;\ndelete from users where id > 1;\n".into(),
+            one,
+            users(1, 1),
+        ),
+        ("delete from days where id = 1;\n".into(), days, None),
+        ("delete from days;\n".into(), days, Some("public.days (1 beside the 1 that it keeps)".into())),
+        ("alter table days detach partition days_all;\ndelete from days;\n".into(), days, None),
+    ];
+    let fill = "insert into users values (1, 'ada'), (2, 'grace'), (3, null); insert into days values (1, '2025-01-01'), (2, '2025-01-01')";
+    for version in [PgVersion::V14, PgVersion::V18] {
+        for (up, toml, named) in &cases {
+            let notes = "[[archive]]\ntable = \"notes\"\n";
+            let world = second_on(version, up, &format!("{toml}{notes}[proof]\nsql = \"select true\"\n"));
+            world.db.execute(fill);
+            let outcome = world.start(&["true"]);
+            noticed(
+                &world,
+                outcome,
+                up,
+                named.as_deref(),
+                "select (select count(*) from users)::text || (select count(*) from days)",
+                "32",
+            );
+        }
+    }
+}
+
+/// Between the copy for the archive and the version's own statements nobody writes a row that no copy has.
+#[test]
+fn what_a_version_takes_away_is_not_written_to_once_it_is_copied() {
+    let world = second("select pg_sleep(2);\ndrop table notes;\n", "");
+    world.db.execute("insert into users values (1, 'ada'); insert into notes values (1, 1)");
+    let mut run = world.tandem(["migrate"]).spawn().unwrap();
+    let asleep = "select exists (select from pg_stat_activity where wait_event = 'PgSleep' and datname = current_database())::text";
+    while world.query(asleep) != "true" {
+        assert!(run.try_wait().unwrap().is_none(), "it ended before it slept");
+    }
+    let url = world.db.url();
+    let write =
+        std::thread::spawn(move || common::query(&url, "insert into notes values (2, 1) returning id::text"));
+    assert!(run.wait().unwrap().success());
+    let written = write.join().is_ok();
+    assert!(!written, "a row was written that nothing keeps");
+    assert_eq!(world.query("select string_agg(row ->> 'id', ',') from tandem.archive"), "1");
+}
+
+/// All of a repair is one transaction, whose earlier versions' rows are old ones for the later.
+#[test]
+fn rows_beside_those_that_an_archive_keeps_are_watched_in_a_repair() {
+    let mut world = World::empty();
+    world.set("QDRANT_URL", "none");
+    world.version(
+        "0001_first",
+        "create table users (id int primary key);\ninsert into users values (1), (2), (3);\n",
+        "",
+    );
+    world.version(
+        "0002_filled",
+        "alter table users add column name text;\nupdate users set name = id;\n",
+        "",
+    );
+    let toml = "[[archive]]\ntable = \"users\"\nwhere = \"name = '1'\"\n";
+    world.version("0003_fewer", "create table notes (id int);\ndelete from users where id = 2;\n", toml);
+    world.version("0004_last", "create table last (id int);\n", "");
+    world.record();
+    let made = "create table users (id int primary key); create table last (id int);";
+    world.db.execute(&format!("{made} insert into users values (1), (2), (3)"));
+    world.start(&["true"]).expect(1).says(&["version 3", "public.users (1 beside the 1 that it keeps)"]);
+    assert_eq!(world.query("select count(*)::text from users"), "3");
+    world.version("0003_fewer", "create table notes (id int);\ndelete from users where id = 1;\n", toml);
+    world.record();
+    world.start(&["true"]).expect(0);
+    assert_eq!(world.query("select count(*)::text from users"), "2");
 }
 
 /// Lint sees it at the top of a file; in a block or a function only the server meets it.
@@ -416,7 +525,7 @@ fn rows_that_a_truncate_takes_in_a_repair_are_noticed() {
 fn what_a_version_is_not_known_to_drop_is_still_there_or_it_is_rolled_back() {
     let world = second("drop table if exists mine;\ncreate table more (id int);\n", "");
     world.db.execute("create table mine (id int); insert into mine values (1)");
-    world.start(&["true"]).expect(76).says(&["would take away", "table mine"]);
+    world.start(&["true"]).expect(76).says(&["would take away", "table public.mine"]);
     assert_eq!(world.query("select id::text from mine"), "1");
     assert_eq!(world.query("select max(version)::text from tandem.ledger"), "1");
 }

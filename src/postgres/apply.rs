@@ -1,20 +1,22 @@
 //! Applying versions: each is one transaction with its ledger row and the comparison of the catalog.
 
 use super::again::{self, Again, Prints};
+use super::bystanders::{self, Bystander, Named, Ours};
 use super::guard::{self, Look, Suspects};
 use super::introspect::{self, Exclude, Known};
 use super::lock::Held;
 use super::session::{
-    CONTRACT_BROKEN, Failure, Session, cell, contract_assertion, identifier, literal, set_search_path,
-    unprepared,
+    CONTRACT_BROKEN, DROPPED, Failure, Session, cell, contract_assertion, identifier, literal,
+    set_search_path, set_search_path_and, unprepared,
 };
 use super::store::{Entry, Store};
-use crate::catalog::{self, Catalog, Detail, Effects, Kind, ObjectId, Optional};
+use super::strays::Strays;
+use crate::catalog::{self, Catalog, Detail, Effects, Expected, Kind, ObjectId, Optional};
 use crate::error::{Error, ExitCode, Result};
 use crate::ledger::Origin;
 use crate::repair;
 use crate::timeline::sql::{self, NonTransactional};
-use crate::timeline::{Number, Settings, SqlFile, Version};
+use crate::timeline::{Number, Settings, SqlFile, Timeline, Version};
 use backon::{BackoffBuilder as _, ExponentialBuilder};
 use std::time::Duration;
 
@@ -27,11 +29,47 @@ const DURATION: &str =
 
 /// What every version of a run is applied with.
 pub struct Context<'a> {
-    pub settings: &'a Settings,
+    pub timeline: &'a Timeline,
+    pub expected: &'a Expected,
     pub store: &'a Store,
     pub exclude: &'a Exclude<'a>,
     /// The timeline's lock: nothing is committed without it.
     pub held: &'a Held,
+}
+
+impl Context<'_> {
+    pub(super) fn settings(&self) -> &Settings {
+        &self.timeline.settings
+    }
+
+    /// Takes the inventory of what is not the application's.
+    pub(super) async fn inventory(&self, session: &mut Session) -> Result<Vec<Bystander>> {
+        bystanders::inventory(session, &self.settings().schemas, self.exclude).await
+    }
+
+    /// Behind `what`: nothing of the inventory is lost, and what was made again has what it had. Else the transaction is rolled back,
+    /// and the answer is the refusal, or `None` if somebody else has dropped what is missed.
+    pub(super) async fn missed(
+        &self,
+        session: &mut Session,
+        what: &str,
+        inventory: &[Bystander],
+    ) -> std::result::Result<(), Option<Error>> {
+        let now = self.inventory(session).await.map_err(Some)?;
+        let ours = Ours { known: repair::known(self.expected), named: Named::by(self.timeline) };
+        let lost = bystanders::lost(inventory, &now, &ours);
+        if !lost.is_empty() {
+            session.rollback().await.map_err(Some)?;
+            return Err(bystanders::refusal(session, what, inventory, &now, &lost).await.map_err(Some)?);
+        }
+        let again = bystanders::given_back(inventory, &now).concat();
+        if !again.is_empty()
+            && let Err(failure) = session.batch(again).await
+        {
+            return Err(Some(bystanders::not_given_back(what, failure)));
+        }
+        Ok(())
+    }
 }
 
 /// One version to apply.
@@ -41,6 +79,8 @@ pub struct Apply<'a> {
     pub opening: String,
     /// The statements that keep what the version takes away.
     pub archive: String,
+    /// What notices that rows beside these are changed or deleted.
+    pub strays: Strays,
     /// The statements behind the version's own that put back what the opposite step kept.
     pub put_back: String,
     /// The version below, if this one is taken back: `version.up` is its `down.sql` then.
@@ -91,7 +131,7 @@ pub async fn apply(session: &mut Session, context: &Context<'_>, step: &Apply<'_
             };
             match result {
                 Err(Stop::Denied(error)) if unforced.is_empty() => {
-                    unforced = Unforced::find(session, context.settings, step.effects).await?;
+                    unforced = Unforced::find(session, context.settings(), step.effects).await?;
                     if unforced.is_empty() {
                         return Err(Stop::Denied(error));
                     }
@@ -130,12 +170,12 @@ pub(super) async fn patiently<T>(
         };
         match (stop, delays.next()) {
             (Stop::Locked(_), Some(delay)) => {
-                let blockers = blockers(session, &context.settings.schemas, waiting).await?;
+                let blockers = blockers(session, &context.settings().schemas, waiting).await?;
                 tracing::warn!(blockers, "{what} met a lock and is tried again in {} ms", delay.as_millis());
                 tokio::time::sleep(delay).await;
             }
             (Stop::Locked(mut error), None) => {
-                let blockers = blockers(session, &context.settings.schemas, waiting).await?;
+                let blockers = blockers(session, &context.settings().schemas, waiting).await?;
                 error.code = ExitCode::LockTimeout;
                 return Err(error.remedy(end_them(&blockers)));
             }
@@ -246,37 +286,75 @@ async fn in_transaction(
     unforced: &Unforced,
 ) -> std::result::Result<Option<Proven>, Stop> {
     let version = step.version;
-    let (begin, result) = statements(session, context, step, unforced).await?;
-    if let Err(failure) = result {
-        let broken = failure.code.as_deref() == Some(CONTRACT_BROKEN);
-        let (code, origin) = (failure.code.clone(), failure.context.clone());
-        let stop = match failed(session, version, &begin, failure).await {
-            Stop::Failed(error) => {
-                let error = own_objects(error, code.as_deref(), version, step.before, step.effects);
-                Stop::Failed(event_trigger(session, origin.as_deref(), error).await)
-            }
-            stop => stop,
-        };
-        if broken {
-            context.held.check(session).await?;
-        }
-        return Err(stop);
-    }
-    if step.expected.is_none() && version.proof.is_none() {
-        return Ok(None);
-    }
-    let proven = prove(session, context, step, unforced).await;
-    let found = match proven {
-        Ok(found) => found,
-        Err(error) => {
-            if !error.lost {
+    let sql = [version.up.as_ref().map(|file| file.text.as_str()), version.data.as_deref()];
+    let mut stock = sql.into_iter().flatten().any(bystanders::may_drop);
+    let mut again = false;
+    loop {
+        let inventory = if stock { Some(context.inventory(session).await?) } else { None };
+        let (begin, result) = statements(session, context, step, unforced, stock).await?;
+        if let Err(failure) = result {
+            if failure.code.as_deref() == Some(DROPPED) && !stock {
                 session.rollback().await?;
+                session.send_prepared_away().await?;
+                tracing::debug!(
+                    "Version {} dropped something: it is run once more, behind an inventory",
+                    version.number
+                );
+                stock = true;
+                continue;
             }
-            return Err(error.into());
+            let broken = failure.code.as_deref() == Some(CONTRACT_BROKEN);
+            let (code, origin) = (failure.code.clone(), failure.context.clone());
+            let stop = match failed(session, version, &begin, failure).await {
+                Stop::Failed(error) => {
+                    let error = own_objects(error, code.as_deref(), version, step.before, step.effects);
+                    Stop::Failed(event_trigger(session, origin.as_deref(), error).await)
+                }
+                stop => stop,
+            };
+            if broken {
+                context.held.check(session).await?;
+            }
+            return Err(stop);
         }
-    };
-    commit(session, context, step, found.as_ref(), DURATION).await?;
-    Ok(found)
+        if step.ends_with_its_statements(stock) {
+            return Ok(None);
+        }
+        let way = if step.back_to.is_some() { "going back from " } else { "" };
+        let what = format!("{way}version {} ({})", version.number, version.name);
+        let missed = match &inventory {
+            Some(inventory) => context.missed(session, &what, inventory).await,
+            None => Ok(()),
+        };
+        let proven = match missed {
+            Ok(()) => prove(session, context, step, unforced).await,
+            // What was missed is missing in the next inventory.
+            Err(None) if !again => {
+                again = true;
+                continue;
+            }
+            Err(None) => Err(bystanders::dropped_meanwhile(&what)),
+            Err(Some(error)) => Err(error),
+        };
+        let found = match proven {
+            Ok(found) => found,
+            Err(error) => {
+                if !error.lost {
+                    session.rollback().await?;
+                }
+                return Err(error.into());
+            }
+        };
+        commit(session, context, step, found.as_ref(), DURATION).await?;
+        return Ok(found);
+    }
+}
+
+impl Apply<'_> {
+    /// Nothing is to be looked at behind its statements, so that the end of the transaction goes in the same message.
+    fn ends_with_its_statements(&self, stock: bool) -> bool {
+        self.expected.is_none() && self.version.proof.is_none() && !stock
+    }
 }
 
 /// Begins a transaction and runs a version's statements with what stands around them; ends it where nothing is left to prove.
@@ -286,15 +364,19 @@ async fn statements(
     context: &Context<'_>,
     step: &Apply<'_>,
     unforced: &Unforced,
+    stock: bool,
 ) -> std::result::Result<(String, std::result::Result<(), Failure>), Stop> {
     let version = step.version;
     let up = version.up.as_ref().map_or("", |file| &file.text);
     let data = version.data.as_deref().unwrap_or("");
-    let assertion = contract_assertion(&context.settings.schemas, Some(&context.held.absence()));
+    let schemas = &context.settings().schemas;
+    let assertion = contract_assertion(schemas, Some(&context.held.absence()), Some(&bystanders::dropped()));
+    let noted = if stock { String::new() } else { format!(", {}", bystanders::noted()) };
+    let set_up = set_search_path_and(schemas, &noted);
     let mut suspects = Suspects::default();
     loop {
         let watch =
-            guard::watch(context.settings, version, step.effects, &suspects, Look::UnlessNothingChanged);
+            guard::watch(context.settings(), version, step.effects, &suspects, Look::UnlessNothingChanged);
         let (watch, watched, assertion) = match sends_prepared_away(up) || sends_prepared_away(data) {
             false => (
                 session.prepared(&watch.before).await?,
@@ -307,7 +389,7 @@ async fn statements(
             }
         };
         let Unforced { lift, restore } = unforced;
-        let mut begin = format!("begin; {}", set_search_path(&context.settings.schemas));
+        let mut begin = format!("begin; {set_up}");
         if !step.opening.is_empty() {
             if let Err(failure) = session.batch(format!("{begin}{}", step.opening)).await {
                 return Err(Stop::Failed(context.store.unwritable(session, failure).await));
@@ -318,14 +400,13 @@ async fn statements(
         begin.push_str(&step.archive);
         begin.push_str(&suspects.lock());
         begin.push_str(&watch);
+        begin.push_str(&step.strays.before);
         // A line break ends a comment on the last line of the file.
-        let put_back = &step.put_back;
-        let body = format!("{begin}{up}\n;{data}\n;{watched}{put_back}{restore}{assertion}");
-        let result = match step.expected {
-            None if version.proof.is_none() => {
-                session.batch(format!("{body}{}", ending(context, step, None, None, DURATION))).await
-            }
-            _ => session.batch(body).await,
+        let (strays, put_back) = (&step.strays.after, &step.put_back);
+        let body = format!("{begin}{up}\n;{data}\n;{watched}{strays}{put_back}{restore}{assertion}");
+        let result = match step.ends_with_its_statements(stock) {
+            true => session.batch(format!("{body}{}", ending(context, step, None, None, DURATION))).await,
+            false => session.batch(body).await,
         };
         if let Err(failure) = &result
             && suspects.is_empty()
@@ -418,7 +499,8 @@ async fn needed(
             }
         }
     };
-    let schema = schema.unwrap_or_else(|| context.settings.schemas.first().map_or("public", String::as_str));
+    let schema =
+        schema.unwrap_or_else(|| context.settings().schemas.first().map_or("public", String::as_str));
     let rows = session
         .run(
             "probing an index",
@@ -515,7 +597,7 @@ async fn prove(
             .expected(format!("the recorded catalog of version {}", version.number))
             .remedy("if the SQL is right, record its catalog: tandem record"));
         }
-        let lost = guard::lost(step.before, actual, step.since);
+        let lost = guard::lost(step.before, actual, step.since, &repair::known(context.expected));
         if !lost.is_empty() {
             let lost: Vec<String> = lost.iter().map(ToString::to_string).collect();
             return Err(Error::new(
@@ -529,7 +611,7 @@ async fn prove(
             )
             .expected("everything but what the recorded effects drop is still there afterwards")
             .remedy(
-                "if these are your own and stand on what the version drops, drop them first and start again",
+                "if these are your own and stand on what the version drops, keep their definitions, drop them, and start again",
             ));
         }
         found = Some(proven);
@@ -552,7 +634,7 @@ async fn prove(
 /// Reads the catalog: in full behind the last version, with the change detector for the look that follows the run; else what
 /// may have changed.
 async fn read(session: &mut Session, context: &Context<'_>, step: &Apply<'_>) -> Result<Proven> {
-    let schemas = &context.settings.schemas;
+    let schemas = &context.settings().schemas;
     if step.keep {
         let Known { detector, catalog } =
             introspect::introspect_known(session.connection(), schemas, context.exclude).await?;
@@ -580,7 +662,7 @@ pub async fn run_statements(session: &mut Session, settings: &Settings, version:
         "{begin}{}\n;{}\n;{}commit",
         up.map_or("", |file| &file.text),
         version.data.as_deref().unwrap_or(""),
-        unprepared(&contract_assertion(&settings.schemas, None))
+        unprepared(&contract_assertion(&settings.schemas, None, None))
     );
     match session.batch(body).await {
         Ok(_) => Ok(()),

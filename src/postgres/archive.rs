@@ -3,6 +3,7 @@
 
 use super::session::{identifier, literal};
 use super::store::Store;
+use super::strays::{self, Partly, Strays};
 use crate::catalog::{Catalog, Detail, Effects, Kind, ObjectId};
 use crate::timeline::Version;
 use std::collections::{BTreeMap, BTreeSet};
@@ -80,6 +81,12 @@ pub fn find<'a>(catalog: &'a Catalog, name: &str) -> Option<&'a ObjectId> {
         .find(|id| id.relation == name || name == format!("{}.{}", id.schema, id.relation))
 }
 
+/// Why rows are kept that an `[[archive]]` names.
+const DECLARED: &str = "declared";
+
+/// Why rows are kept whose columns go or get another type.
+const COLUMNS: &str = "columns dropped or converted";
+
 /// Which rows to keep, and why.
 #[derive(Debug, Clone, PartialEq, Eq)]
 struct Rows {
@@ -101,18 +108,46 @@ pub fn statements(
     before: &Catalog,
     effects: Option<&Effects>,
 ) -> String {
+    all(version, direction, before, effects)
+        .iter()
+        .map(|rows| keep(store, version, direction, rows))
+        .collect()
+}
+
+/// What notices that other rows of the same tables are changed or deleted.
+pub fn strays(
+    version: &Version,
+    direction: Direction,
+    before: &Catalog,
+    effects: Option<&Effects>,
+) -> Strays {
+    let added = |table: &str| {
+        effects
+            .into_iter()
+            .flat_map(|effects| &effects.added)
+            .any(|(id, _)| id.kind == Kind::Column && qualified(id) == table)
+    };
+    let tables: Vec<Partly> = all(version, direction, before, effects)
+        .into_iter()
+        .filter_map(|rows| {
+            let refilled = rows.why.starts_with(COLUMNS) || added(&rows.table);
+            Some(Partly { condition: rows.condition?, refilled, table: rows.table })
+        })
+        .collect();
+    strays::watch(&tables)
+}
+
+/// All rows to keep, by table.
+fn all(version: &Version, direction: Direction, before: &Catalog, effects: Option<&Effects>) -> Vec<Rows> {
     // A declaration is about what the version does, not about what undoes it.
     let archives = version.archives.iter().filter(|_| direction == Direction::Up);
     let declared = archives.map(|archive| Rows {
         table: full_name(before, &archive.table),
-        why: "declared".into(),
+        why: DECLARED.into(),
         condition: archive.condition.clone(),
     });
     let derived = effects.map(|effects| taken_away(before, effects)).unwrap_or_default();
     once(derived.into_iter().chain(declared))
-        .iter()
-        .map(|rows| keep(store, version, direction, rows))
-        .collect()
 }
 
 /// The rows of one table are kept once, for whatever reasons.
@@ -185,7 +220,7 @@ fn taken_away(before: &Catalog, effects: &Effects) -> Vec<Rows> {
     }
     rows.extend(columns.into_iter().map(|((schema, relation), columns)| Rows {
         table: format!("{}.{}", identifier(schema), identifier(relation)),
-        why: format!("columns dropped or converted: {}", columns.join(", ")),
+        why: format!("{COLUMNS}: {}", columns.join(", ")),
         condition: Some(
             columns.iter().map(|c| format!("{} is not null", identifier(c))).collect::<Vec<_>>().join(" or "),
         ),
@@ -205,13 +240,22 @@ fn qualified(id: &ObjectId) -> String {
     format!("{}.{}", identifier(&id.schema), identifier(&id.relation))
 }
 
+/// What somebody writes between the copy and the version's own statements would go without a copy, so nobody may. A table that is
+/// to be altered or dropped is locked as that will lock it: a lock that becomes stronger meets whoever waits for the weaker. A role
+/// that may not write to the table itself, whose rows a foreign key takes, may not lock it either.
 fn keep(store: &Store, version: &Version, direction: Direction, rows: &Rows) -> String {
     let why = format!("{}{}", direction.prefix(), rows.why);
     let insert = store.archive(version.number, &rows.table, &why, rows.condition.as_deref());
+    let mode = if rows.why == DECLARED { "share row exclusive" } else { "access exclusive" };
     format!(
-        "do $tandem$ begin if pg_catalog.to_regclass({}) is not null then execute {}; end if; end $tandem$;\n",
-        literal(&rows.table),
-        literal(&insert)
+        "do $tandem$ declare k \"char\"; may boolean; begin \
+         select c.relkind, pg_catalog.has_table_privilege(c.oid, 'update, delete, truncate') into k, may \
+           from pg_catalog.pg_class c where c.oid = pg_catalog.to_regclass({name}); \
+         if may and k in ('r', 'p') then lock table {table} in {mode} mode; end if; \
+         if k is not null then execute {insert}; end if; end $tandem$;\n",
+        name = literal(&rows.table),
+        table = rows.table,
+        insert = literal(&insert)
     )
 }
 

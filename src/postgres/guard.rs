@@ -12,7 +12,7 @@ use super::session::{Check, EMPTIED, Failure, UNDECLARED, literal, raise};
 use crate::catalog::render::relation;
 use crate::catalog::{Catalog, Detail, Effects, Kind, ObjectId, side_by_side};
 use crate::timeline::{Settings, Version};
-use std::collections::BTreeSet;
+use std::collections::{BTreeSet, HashSet};
 
 /// What watches the rows of one version.
 #[derive(Default)]
@@ -219,9 +219,15 @@ pub fn watch(
 
 /// What was there before, is not dropped by the versions that ran, and is gone.
 ///
-/// What belongs to a dropped relation goes with it: the archive keeps its rows whole. A constraint or index of another
-/// structure and the same name is the same one on a changed column.
-pub fn lost(before: &Catalog, after: &Catalog, effects: &[&Effects]) -> Vec<ObjectId> {
+/// Columns of a dropped relation go with it: the archive keeps its rows whole. So does whatever else of it the versions know of
+/// (`known`), and nothing of somebody's own. A constraint or index of another structure and the same name is the same one on a
+/// changed column.
+pub fn lost(
+    before: &Catalog,
+    after: &Catalog,
+    effects: &[&Effects],
+    known: &HashSet<&ObjectId>,
+) -> Vec<ObjectId> {
     let removed: BTreeSet<&ObjectId> = effects.iter().flat_map(|effects| &effects.removed).collect();
     let relation_removed = |id: &ObjectId| {
         [Kind::Table, Kind::View, Kind::MaterializedView]
@@ -242,7 +248,11 @@ pub fn lost(before: &Catalog, after: &Catalog, effects: &[&Effects]) -> Vec<Obje
         })
     };
     let explained = |id: &ObjectId, detail: &Detail| {
-        removed.contains(id) || id.is_part() && relation_removed(id) || renamed(id, detail)
+        let own = |id| {
+            matches!(detail.kind(), Kind::Index | Kind::Constraint | Kind::Trigger | Kind::Policy)
+                && !known.contains(id)
+        };
+        removed.contains(id) || id.is_part() && relation_removed(id) && !own(id) || renamed(id, detail)
     };
     side_by_side(before, after)
         .filter_map(|(id, was, is)| was.filter(|_| is.is_none()).map(|object| (id, object)))
@@ -280,6 +290,7 @@ mod tests {
             catalog(vec![table("t"), column("t", "a"), column("t", "b"), table("u"), column("u", "a")]);
         let after = catalog(vec![table("t"), column("t", "b")]);
         let recorded = effects(&before, &catalog(vec![table("t"), column("t", "b"), column("t", "a")]));
+        let lost = |before, after, effects: &[&Effects]| lost(before, after, effects, &HashSet::new());
         let gone: Vec<String> = lost(&before, &after, &[&recorded]).iter().map(ToString::to_string).collect();
         assert_eq!(gone, ["column t.a"]);
         assert_eq!(lost(&before, &before, &[]), []);
@@ -287,12 +298,20 @@ mod tests {
     }
 
     #[test]
-    fn what_goes_with_its_relation_or_follows_a_renamed_column_is_not_lost() {
+    fn what_goes_with_its_relation_or_follows_a_renamed_column_is_not_lost_unless_it_is_somebodys_own() {
         let mine = || column("t", "mine");
-        let before =
-            catalog(vec![table("t"), column("t", "a"), mine(), table("u"), index("u", "i", "btree(a)")]);
+        let of_t = || index("t", "i", "btree(mine)");
+        let before = catalog(vec![
+            table("t"),
+            column("t", "a"),
+            mine(),
+            of_t(),
+            table("u"),
+            index("u", "i", "btree(a)"),
+        ]);
         let after = catalog(vec![table("u"), index("u", "i", "btree(b)")]);
         let dropped = Effects { removed: vec![table("t").0, column("t", "a").0], ..Effects::default() };
-        assert_eq!(lost(&before, &after, &[&dropped]), []);
+        assert_eq!(lost(&before, &after, &[&dropped], &HashSet::new()), [of_t().0]);
+        assert_eq!(lost(&before, &after, &[&dropped], &HashSet::from([&of_t().0])), []);
     }
 }

@@ -5,6 +5,7 @@ pub mod again;
 pub mod apply;
 pub mod archive;
 pub mod bodies;
+pub mod bystanders;
 mod connect;
 pub mod detector;
 pub mod fault;
@@ -15,6 +16,7 @@ pub mod putback;
 pub mod repair;
 pub mod session;
 pub mod store;
+pub mod strays;
 
 pub use connect::{connect, create_database};
 pub use fault::Fault;

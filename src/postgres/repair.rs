@@ -3,6 +3,7 @@
 
 use super::apply::{self, Context, Stop};
 use super::archive::{self, Direction};
+use super::bystanders;
 use super::guard::{self, Look, Suspects};
 use super::introspect;
 use super::session::{
@@ -60,7 +61,10 @@ async fn once(
     context: &Context<'_>,
     step: &Step<'_>,
 ) -> std::result::Result<Catalog, Stop> {
-    let settings = context.settings;
+    let settings = context.settings();
+    // What completes only adds.
+    let runs = step.repair.actions.iter().any(|(_, action)| *action != Action::Complete);
+    let inventory = if runs { Some(context.inventory(session).await?) } else { None };
     let begin = format!("begin; {}{}", set_search_path(&settings.schemas), step.opening);
     if let Err(failure) = session.batch(begin).await {
         return Err(Stop::Failed(context.store.unwritable(session, failure).await));
@@ -106,7 +110,13 @@ async fn once(
         origins.insert(at, Origin::Completed);
         actual = read(session, context).await?;
     }
-    verify(session, step, &actual, &ran).await?;
+    if let Some(inventory) = inventory.filter(|_| !ran.is_empty()) {
+        // A version may have sent them away.
+        session.forget_prepared();
+        let missed = context.missed(session, "the repair", &inventory).await;
+        missed.map_err(|error| error.unwrap_or_else(|| bystanders::dropped_meanwhile("the repair")))?;
+    }
+    verify(session, context, step, &actual, &ran).await?;
     record(session, context, step, &actual, &origins).await?;
     Ok(actual)
 }
@@ -140,7 +150,7 @@ fn unknown(number: Number) -> Error {
 }
 
 async fn read(session: &mut Session, context: &Context<'_>) -> Result<Catalog> {
-    introspect::introspect(session.connection(), &context.settings.schemas, context.exclude).await
+    introspect::introspect(session.connection(), &context.settings().schemas, context.exclude).await
 }
 
 /// A version that leaves no evidence in the catalog is due if its proof is false by now.
@@ -166,22 +176,25 @@ async fn run(
     effects: Option<&Effects>,
 ) -> std::result::Result<(), Stop> {
     let kept = archive::statements(context.store, version, Direction::Up, there, effects);
+    let strays = archive::strays(version, Direction::Up, there, effects);
     let mut suspects = Suspects::default();
     let (begin, result) = loop {
-        let watch = guard::watch(context.settings, version, effects, &suspects, Look::Always);
+        let watch = guard::watch(context.settings(), version, effects, &suspects, Look::Always);
         // TRUNCATE gives no other file to a table that has got one in the same transaction, unless a savepoint is between.
         let begin = format!(
-            "{}savepoint tandem_watch;{kept}{}{}",
-            set_search_path(&context.settings.schemas),
+            "{}savepoint tandem_watch;{kept}{}{}{}",
+            set_search_path(&context.settings().schemas),
             suspects.lock(),
-            unprepared(&watch.before)
+            unprepared(&watch.before),
+            strays.before
         );
         let body = format!(
-            "{begin}{}\n;{}\n;{}release savepoint tandem_watch;set constraints all immediate;{}",
+            "{begin}{}\n;{}\n;{}{}release savepoint tandem_watch;set constraints all immediate;{}",
             version.up.as_ref().map_or("", |up| &up.text),
             version.data.as_deref().unwrap_or(""),
             unprepared(&watch.after),
-            unprepared(&contract_assertion(&context.settings.schemas, Some(&context.held.absence()))),
+            strays.after,
+            unprepared(&contract_assertion(&context.settings().schemas, Some(&context.held.absence()), None)),
         );
         let result = session.batch(body).await;
         if let Err(failure) = &result
@@ -249,10 +262,10 @@ async fn seed(
     version: &Version,
 ) -> std::result::Result<(), Stop> {
     let Some(data) = &version.data else { return Ok(()) };
-    let begin = set_search_path(&context.settings.schemas);
+    let begin = set_search_path(&context.settings().schemas);
     let body = format!(
         "{begin}{data}\n;set constraints all immediate;{}",
-        unprepared(&contract_assertion(&context.settings.schemas, Some(&context.held.absence())))
+        unprepared(&contract_assertion(&context.settings().schemas, Some(&context.held.absence()), None))
     );
     match session.batch(body).await {
         Ok(_) => Ok(()),
@@ -279,7 +292,7 @@ async fn add(
     if completion.statements.is_empty() {
         return Ok(());
     }
-    let mut path = context.settings.schemas.clone();
+    let mut path = context.settings().schemas.clone();
     for object in actual.objects.values() {
         if let Detail::Extension(extension) = &object.detail
             && !path.contains(&extension.schema)
@@ -296,7 +309,7 @@ async fn add(
     for statement in &completion.statements {
         body.push_str(&format!("savepoint tandem_add;\n{}\n;release savepoint tandem_add;", statement.sql));
     }
-    body.push_str(&format!("reset check_function_bodies; {}", set_search_path(&context.settings.schemas)));
+    body.push_str(&format!("reset check_function_bodies; {}", set_search_path(&context.settings().schemas)));
     let Err(failure) = session.batch(body).await else {
         tracing::info!(
             "Completed version {} ({}) with {}",
@@ -356,7 +369,13 @@ async fn forbidding(
 }
 
 /// The result must be the expected catalog, nothing else may be gone, and every proof must hold.
-async fn verify(session: &mut Session, step: &Step<'_>, actual: &Catalog, ran: &[&Effects]) -> Result<()> {
+async fn verify(
+    session: &mut Session,
+    context: &Context<'_>,
+    step: &Step<'_>,
+    actual: &Catalog,
+    ran: &[&Effects],
+) -> Result<()> {
     let (at, expected) = (step.repair.at, step.expected);
     let catalog = expected.catalog_at(at).unwrap_or_default();
     let refused = |found: String| {
@@ -379,7 +398,8 @@ async fn verify(session: &mut Session, step: &Step<'_>, actual: &Catalog, ran: &
             left.join(", ")
         )));
     }
-    let lost: Vec<String> = guard::lost(step.before, actual, ran).iter().map(ToString::to_string).collect();
+    let lost = guard::lost(step.before, actual, ran, &repair::known(context.expected));
+    let lost: Vec<String> = lost.iter().map(ToString::to_string).collect();
     if !lost.is_empty() {
         return Err(refused(format!("these would be gone: {}", lost.join(", "))));
     }

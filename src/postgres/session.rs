@@ -329,6 +329,9 @@ pub const UNDECLARED: &str = "TD002";
 /// SQLSTATE of a version that emptied tables, if they held rows.
 pub const EMPTIED: &str = "TD003";
 
+/// SQLSTATE of a version that dropped something although nobody had taken stock.
+pub const DROPPED: &str = "TD004";
+
 const HINTS: [(&str, &str); 2] = [
     (CONTRACT_BROKEN, "remove the SET, or undo it at the end of the file"),
     (UNDECLARED, "declare them in the version's TOML: [[archive]] with table and where"),
@@ -344,8 +347,9 @@ pub fn raise(code: &str, message: &str) -> String {
 }
 
 /// The assertion that ends a version's statements: the settings that later effects rely on are as they were set, and
-/// `absence`, the condition that the run's lock is gone, is false.
-pub fn contract_assertion(schemas: &[String], absence: Option<&str>) -> [Check; 1] {
+/// `absence`, the condition that the run's lock is gone, is false; and so is `dropped`, that the version took away what nobody
+/// had taken stock of.
+pub fn contract_assertion(schemas: &[String], absence: Option<&str>, dropped: Option<&str>) -> [Check; 1] {
     let kept = [
         ("synchronous_commit", "on".to_owned()),
         ("row_security", "off".into()),
@@ -366,7 +370,15 @@ pub fn contract_assertion(schemas: &[String], absence: Option<&str>) -> [Check; 
         "'the file left ' || pg_catalog.concat_ws(', ', {}) || ' changed for later steps'",
         named.join(", ")
     );
-    let text = format!("select case when {} then {} end", any.join(" or "), raise(CONTRACT_BROKEN, &message));
+    let mut text =
+        format!("select case when {} then {} end", any.join(" or "), raise(CONTRACT_BROKEN, &message));
+    if let Some(dropped) = dropped {
+        // A message that is a constant is raised when the statement is planned.
+        text.push_str(&format!(
+            ", case when {dropped} then {} end",
+            raise(DROPPED, "'something was dropped beside ' || pg_catalog.current_setting('tandem.dropped')")
+        ));
+    }
     [Check { types: "", text, values: String::new() }]
 }
 
@@ -388,7 +400,12 @@ pub fn search_path(schemas: &[String]) -> String {
 
 /// Sets `search_path` for the transaction at hand, to exactly the text that [`contract_assertion`] expects.
 pub fn set_search_path(schemas: &[String]) -> String {
-    format!("select pg_catalog.set_config('search_path', {}, true);", literal(&search_path(schemas)))
+    set_search_path_and(schemas, "")
+}
+
+/// The same with more of the select list.
+pub fn set_search_path_and(schemas: &[String], more: &str) -> String {
+    format!("select pg_catalog.set_config('search_path', {}, true){more};", literal(&search_path(schemas)))
 }
 
 /// A string as a SQL literal; the session has `standard_conforming_strings` on.
