@@ -6,8 +6,8 @@ use super::guard::{self, Look, Suspects};
 use super::introspect::{self, Exclude, Known};
 use super::lock::Held;
 use super::session::{
-    CONTRACT_BROKEN, DROPPED, Failure, Session, cell, contract_assertion, identifier, literal,
-    set_search_path, set_search_path_and, unprepared,
+    CONTRACT_BROKEN, Check, DROPPED, Failure, Session, cell, contract_assertion, identifier, literal,
+    search_path_set, set_search_path, unprepared,
 };
 use super::store::{Entry, Store};
 use super::strays::Strays;
@@ -355,6 +355,23 @@ impl Apply<'_> {
     fn ends_with_its_statements(&self, stock: bool) -> bool {
         self.expected.is_none() && self.version.proof.is_none() && !stock
     }
+
+    /// Might its SQL end prepared statements? Then what stands around it relies on none.
+    fn sends_prepared_away(&self) -> bool {
+        let sql = [self.version.up.as_ref().map(|file| file.text.as_str()), self.version.data.as_deref()];
+        sql.into_iter().flatten().any(|sql| {
+            let sql = sql.to_ascii_lowercase();
+            sql.contains("deallocate") || sql.contains("discard")
+        })
+    }
+
+    /// The statements that run checks.
+    async fn checks(&self, session: &mut Session, checks: &[Check]) -> Result<String> {
+        match self.sends_prepared_away() {
+            true => Ok(unprepared(checks)),
+            false => session.prepared(checks).await,
+        }
+    }
 }
 
 /// Begins a transaction and runs a version's statements with what stands around them; ends it where nothing is left to prove.
@@ -371,24 +388,42 @@ async fn statements(
     let data = version.data.as_deref().unwrap_or("");
     let schemas = &context.settings().schemas;
     let assertion = contract_assertion(schemas, Some(&context.held.absence()), Some(&bystanders::dropped()));
-    let noted = if stock { String::new() } else { format!(", {}", bystanders::noted()) };
-    let set_up = set_search_path_and(schemas, &noted);
+    let ends = step.ends_with_its_statements(stock);
     let mut suspects = Suspects::default();
     loop {
         let watch =
             guard::watch(context.settings(), version, step.effects, &suspects, Look::UnlessNothingChanged);
-        let (watch, watched, assertion) = match sends_prepared_away(up) || sends_prepared_away(data) {
-            false => (
-                session.prepared(&watch.before).await?,
-                session.prepared(&watch.after).await?,
-                session.prepared(&assertion).await?,
-            ),
-            true => {
-                session.forget_prepared();
-                (unprepared(&watch.before), unprepared(&watch.after), unprepared(&assertion))
-            }
-        };
+        let mut set_up = vec![search_path_set(schemas)];
+        if !stock {
+            set_up.push(bystanders::noted());
+        }
+        let mut behind_locks = Vec::from_iter(watch.kept);
+        match watch.look {
+            // Others write to them until they are locked.
+            Some(look) if !suspects.is_empty() => behind_locks.push(Check::select(&[look])),
+            look => set_up.extend(look),
+        }
         let Unforced { lift, restore } = unforced;
+        let (strays, put_back) = (&step.strays.after, &step.put_back);
+        let mut assertions = vec![assertion.clone()];
+        let mut watched = Vec::new();
+        match watch.after {
+            Some(after) if [strays, put_back, restore].iter().all(|between| between.is_empty()) => {
+                assertions.insert(0, after);
+            }
+            after => watched.extend(after.map(|after| Check::select(&[after]))),
+        }
+        if step.sends_prepared_away() {
+            session.forget_prepared();
+        }
+        let set_up = step.checks(session, &[Check::select(&set_up)]).await?;
+        let behind_locks = step.checks(session, &behind_locks).await?;
+        let watched = step.checks(session, &watched).await?;
+        let assertions = step.checks(session, &[Check::select(&assertions)]).await?;
+        let ending = match ends {
+            true => ending(session, context, step, None, None, DURATION).await?,
+            false => String::new(),
+        };
         let mut begin = format!("begin; {set_up}");
         if !step.opening.is_empty() {
             if let Err(failure) = session.batch(format!("{begin}{}", step.opening)).await {
@@ -399,15 +434,11 @@ async fn statements(
         begin.push_str(lift);
         begin.push_str(&step.archive);
         begin.push_str(&suspects.lock());
-        begin.push_str(&watch);
+        begin.push_str(&behind_locks);
         begin.push_str(&step.strays.before);
         // A line break ends a comment on the last line of the file.
-        let (strays, put_back) = (&step.strays.after, &step.put_back);
-        let body = format!("{begin}{up}\n;{data}\n;{watched}{strays}{put_back}{restore}{assertion}");
-        let result = match step.ends_with_its_statements(stock) {
-            true => session.batch(format!("{body}{}", ending(context, step, None, None, DURATION))).await,
-            false => session.batch(body).await,
-        };
+        let body = format!("{begin}{up}\n;{data}\n;{watched}{strays}{put_back}{restore}{assertions}{ending}");
+        let result = session.batch(body).await;
         if let Err(failure) = &result
             && suspects.is_empty()
             && let Some(found) = Suspects::of(failure)
@@ -419,12 +450,6 @@ async fn statements(
         }
         return Ok((begin, result.map(drop)));
     }
-}
-
-/// Might this SQL end prepared statements (`DEALLOCATE ALL`)? Then what follows it relies on none.
-fn sends_prepared_away(sql: &str) -> bool {
-    let sql = sql.to_ascii_lowercase();
-    sql.contains("deallocate") || sql.contains("discard")
 }
 
 /// Statements outside a transaction, each an end state that the catalog can show: a repetition after a crash finds what
@@ -662,7 +687,7 @@ pub async fn run_statements(session: &mut Session, settings: &Settings, version:
         "{begin}{}\n;{}\n;{}commit",
         up.map_or("", |file| &file.text),
         version.data.as_deref().unwrap_or(""),
-        unprepared(&contract_assertion(&settings.schemas, None, None))
+        unprepared(&[Check::select(&[contract_assertion(&settings.schemas, None, None)])])
     );
     match session.batch(body).await {
         Ok(_) => Ok(()),
@@ -688,34 +713,38 @@ async fn commit(
     let catalog = found.map(|found| &found.catalog);
     let digest = catalog.map(Catalog::digest);
     let text = catalog.filter(|_| step.keep).map(Catalog::to_json);
-    let sql = ending(context, step, digest.as_deref(), text.as_deref(), duration);
+    let sql = ending(session, context, step, digest.as_deref(), text.as_deref(), duration).await?;
     session.run(&format!("committing version {}", step.version.number), sql).await.map(drop)
 }
 
 /// What the ledger gets of a version, and the commit.
-fn ending(
+async fn ending(
+    session: &mut Session,
     context: &Context<'_>,
     step: &Apply<'_>,
     digest: Option<&str>,
     catalog: Option<&str>,
     duration: &str,
-) -> String {
+) -> Result<String> {
     let version = step.version;
+    let applied = || Entry {
+        version,
+        origin: Origin::Applied,
+        evidence: None,
+        catalog_digest: digest,
+        catalog,
+        collections_digest: step.collections_digest,
+        duration,
+    };
     let entry = match step.back_to {
         Some(below) => context.store.step_back(version.number, below, digest, catalog),
-        None => context.store.record(&Entry {
-            version,
-            origin: Origin::Applied,
-            evidence: None,
-            catalog_digest: digest,
-            catalog,
-            collections_digest: step.collections_digest,
-            duration,
-        }),
+        // The ledger may be made in this very transaction.
+        None if !step.opening.is_empty() => context.store.record(&applied()),
+        None => step.checks(session, &[context.store.record_prepared(&applied())]).await?,
     };
     let Apply { closing, put_back, .. } = step;
     let look_again = if closing.is_empty() && put_back.is_empty() { "" } else { guard::LOOK_AGAIN };
-    format!("{entry}{closing}{look_again}commit")
+    Ok(format!("{entry}{closing}{look_again}commit"))
 }
 
 /// A catalog that cannot be written as JSON is a defect.

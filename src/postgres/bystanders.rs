@@ -291,7 +291,7 @@ pub async fn inventory(
     exclude: &Exclude<'_>,
 ) -> Result<Vec<Bystander>> {
     // Planned once for a session: that is most of what it costs in a database of ordinary size.
-    let check = Check { types: "", text: statement(schemas, exclude), values: String::new() };
+    let check = Check { types: String::new(), text: statement(schemas, exclude), values: String::new() };
     let execute = session.prepared(&[check]).await?;
     let rows = session.run("taking stock of what is not the application's", with_settings(&execute)).await?;
     let mut inventory = Vec::with_capacity(rows.len());

@@ -14,11 +14,19 @@ use crate::catalog::{Catalog, Detail, Effects, Kind, ObjectId, side_by_side};
 use crate::timeline::{Settings, Version};
 use std::collections::{BTreeSet, HashSet};
 
-/// What watches the rows of one version.
+/// What watches the rows of one version: expressions for select lists, and what is told which tables.
 #[derive(Default)]
 pub struct Watch {
-    pub before: Vec<Check>,
-    pub after: Vec<Check>,
+    pub look: Option<String>,
+    pub kept: Option<Check>,
+    pub after: Option<String>,
+}
+
+impl Watch {
+    /// All that goes before the version's statements.
+    pub fn before(&self) -> Vec<Check> {
+        self.look.clone().map(|look| Check::select(&[look])).into_iter().chain(self.kept.clone()).collect()
+    }
 }
 
 /// Lets the next version look at the tables again: behind statements of tandem's own that may have changed rows.
@@ -143,23 +151,20 @@ pub fn watch(
     );
     let look = match again {
         true => format!(
-            "select case when coalesce(pg_catalog.current_setting('tandem.watched', true), '') = '' then {look} end"
+            "case when coalesce(pg_catalog.current_setting('tandem.watched', true), '') = '' then {look} end"
         ),
-        false => format!("select {look}"),
+        false => look,
     };
-    let mut before = vec![Check { types: "", text: look, values: String::new() }];
     // By their numbers: the version may give its tables other names.
-    if !(kept.is_empty() && filled.is_empty()) {
-        before.push(Check {
-            types: "(pg_catalog.text[], pg_catalog.text[])",
-            text: format!(
-                "select pg_catalog.set_config('tandem.kept', pg_catalog.json_build_object('kept', {}, 'filled', {})::text, true)",
-                oids("$1"),
-                oids("$2"),
-            ),
-            values: format!("({}, {})", array(&kept), array(&filled)),
-        });
-    }
+    let told = || Check {
+        types: "(pg_catalog.text[], pg_catalog.text[])".to_owned(),
+        text: format!(
+            "select pg_catalog.set_config('tandem.kept', pg_catalog.json_build_object('kept', {}, 'filled', {})::text, true)",
+            oids("$1"),
+            oids("$2"),
+        ),
+        values: format!("({}, {})", array(&kept), array(&filled)),
+    };
     let set = |of: &str, key: &str| {
         format!(
             "array(select e::bigint from pg_catalog.json_array_elements_text(\
@@ -209,12 +214,13 @@ pub fn watch(
     );
     // Who updates, deletes or truncates holds a lock to the end, and there are fewer of those than tables.
     let after = format!(
-        "select case when exists (select from pg_catalog.pg_lock_status() l, {tables} and c.oid = l.relation \
+        "case when exists (select from pg_catalog.pg_lock_status() l, {tables} and c.oid = l.relation \
            and l.pid = pg_catalog.pg_backend_pid() and l.mode in ('RowExclusiveLock', 'AccessExclusiveLock') and ({updated} > 0 or {deleted} > 0 or c.relfilenode <> c.oid and not c.relfilenode = any (array(\
              select f.value::oid from pg_catalog.json_each_text(pg_catalog.current_setting('tandem.watched')::json -> 'files') f)))) then {} end",
         run(&literal(&changes)),
     );
-    Watch { before, after: vec![Check { types: "", text: after, values: String::new() }] }
+    let kept = (!(kept.is_empty() && filled.is_empty())).then(told);
+    Watch { look: Some(look), kept, after: Some(after) }
 }
 
 /// What was there before, is not dropped by the versions that ran, and is gone.

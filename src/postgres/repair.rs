@@ -7,7 +7,7 @@ use super::bystanders;
 use super::guard::{self, Look, Suspects};
 use super::introspect;
 use super::session::{
-    Failure, Session, cell, contract_assertion, literal, search_path, set_search_path, unprepared,
+    Check, Failure, Session, cell, contract_assertion, literal, search_path, set_search_path, unprepared,
 };
 use super::store::Entry;
 use crate::catalog::render::{Completion, Statement, complete_beside, relation};
@@ -185,16 +185,20 @@ async fn run(
             "{}savepoint tandem_watch;{kept}{}{}{}",
             set_search_path(&context.settings().schemas),
             suspects.lock(),
-            unprepared(&watch.before),
+            unprepared(&watch.before()),
             strays.before
         );
         let body = format!(
             "{begin}{}\n;{}\n;{}{}release savepoint tandem_watch;set constraints all immediate;{}",
             version.up.as_ref().map_or("", |up| &up.text),
             version.data.as_deref().unwrap_or(""),
-            unprepared(&watch.after),
+            watch.after.map(|after| unprepared(&[Check::select(&[after])])).unwrap_or_default(),
             strays.after,
-            unprepared(&contract_assertion(&context.settings().schemas, Some(&context.held.absence()), None)),
+            unprepared(&[Check::select(&[contract_assertion(
+                &context.settings().schemas,
+                Some(&context.held.absence()),
+                None
+            )])]),
         );
         let result = session.batch(body).await;
         if let Err(failure) = &result
@@ -265,7 +269,11 @@ async fn seed(
     let begin = set_search_path(&context.settings().schemas);
     let body = format!(
         "{begin}{data}\n;set constraints all immediate;{}",
-        unprepared(&contract_assertion(&context.settings().schemas, Some(&context.held.absence()), None))
+        unprepared(&[Check::select(&[contract_assertion(
+            &context.settings().schemas,
+            Some(&context.held.absence()),
+            None
+        )])])
     );
     match session.batch(body).await {
         Ok(_) => Ok(()),

@@ -163,12 +163,20 @@ pub struct Session {
 }
 
 /// A statement around those of each version. It is planned once for a session, which is most of what it costs.
+#[derive(Clone)]
 pub struct Check {
     /// The types of its parameters.
-    pub types: &'static str,
+    pub types: String,
     pub text: String,
     /// The parameters' values, as SQL.
     pub values: String,
+}
+
+impl Check {
+    /// One that evaluates the expressions of a select list.
+    pub fn select(list: &[String]) -> Self {
+        Self { types: String::new(), text: format!("select {}", list.join(", ")), values: String::new() }
+    }
 }
 
 /// Checks as statements that rely on nothing before them.
@@ -346,10 +354,10 @@ pub fn raise(code: &str, message: &str) -> String {
     format!("('{RAISED}{code}:' || {message})::pg_catalog.int4")
 }
 
-/// The assertion that ends a version's statements: the settings that later effects rely on are as they were set, and
+/// The assertion that ends a version's statements, as a select list: the settings that later effects rely on are as they were set, and
 /// `absence`, the condition that the run's lock is gone, is false; and so is `dropped`, that the version took away what nobody
 /// had taken stock of.
-pub fn contract_assertion(schemas: &[String], absence: Option<&str>, dropped: Option<&str>) -> [Check; 1] {
+pub fn contract_assertion(schemas: &[String], absence: Option<&str>, dropped: Option<&str>) -> String {
     let kept = [
         ("synchronous_commit", "on".to_owned()),
         ("row_security", "off".into()),
@@ -370,8 +378,7 @@ pub fn contract_assertion(schemas: &[String], absence: Option<&str>, dropped: Op
         "'the file left ' || pg_catalog.concat_ws(', ', {}) || ' changed for later steps'",
         named.join(", ")
     );
-    let mut text =
-        format!("select case when {} then {} end", any.join(" or "), raise(CONTRACT_BROKEN, &message));
+    let mut text = format!("case when {} then {} end", any.join(" or "), raise(CONTRACT_BROKEN, &message));
     if let Some(dropped) = dropped {
         // A message that is a constant is raised when the statement is planned.
         text.push_str(&format!(
@@ -379,7 +386,7 @@ pub fn contract_assertion(schemas: &[String], absence: Option<&str>, dropped: Op
             raise(DROPPED, "'something was dropped beside ' || pg_catalog.current_setting('tandem.dropped')")
         ));
     }
-    [Check { types: "", text, values: String::new() }]
+    text
 }
 
 /// Opens a transaction that reads one state of the database, whatever the role's settings are. Views, expressions and proofs
@@ -400,12 +407,12 @@ pub fn search_path(schemas: &[String]) -> String {
 
 /// Sets `search_path` for the transaction at hand, to exactly the text that [`contract_assertion`] expects.
 pub fn set_search_path(schemas: &[String]) -> String {
-    set_search_path_and(schemas, "")
+    format!("select {};", search_path_set(schemas))
 }
 
-/// The same with more of the select list.
-pub fn set_search_path_and(schemas: &[String], more: &str) -> String {
-    format!("select pg_catalog.set_config('search_path', {}, true){more};", literal(&search_path(schemas)))
+/// The same as an expression.
+pub fn search_path_set(schemas: &[String]) -> String {
+    format!("pg_catalog.set_config('search_path', {}, true)", literal(&search_path(schemas)))
 }
 
 /// A string as a SQL literal; the session has `standard_conforming_strings` on.

@@ -1,7 +1,7 @@
 //! The ledger, the journal and the state of a timeline in their Postgres schema.
 
 use super::archive::Direction;
-use super::session::{Failure, Session, begin_read_only, cell, identifier, literal};
+use super::session::{Check, Failure, Session, begin_read_only, cell, identifier, literal};
 use crate::error::{Error, ExitCode, Result};
 use crate::ledger::{Ledger, OpenRun, Origin, Phase, Row};
 use crate::retained::Retained;
@@ -278,28 +278,52 @@ impl Store {
 
     /// A ledger row for a version.
     pub fn record(&self, entry: &Entry<'_>) -> String {
-        let version = entry.version;
-        let text = |value: Option<&str>| value.map_or("null".to_owned(), literal);
+        let values = Self::row(entry).map(|(_, value)| value);
+        format!("{};", self.insertion(&values))
+    }
+
+    /// The same, to be prepared once for many.
+    pub fn record_prepared(&self, entry: &Entry<'_>) -> Check {
+        let row = Self::row(entry);
+        let parameters: Vec<String> = (1..=row.len()).map(|n| format!("${n}")).collect();
+        let (types, values): (Vec<&str>, Vec<String>) = row.into_iter().unzip();
+        Check {
+            types: format!("({})", types.join(", ")),
+            text: self.insertion(&parameters),
+            values: format!("({})", values.join(", ")),
+        }
+    }
+
+    fn insertion(&self, values: &[String]) -> String {
         format!(
-            "insert into {}.ledger (timeline, version, name, checksum_raw, checksum_normal, algorithm, origin, evidence, \
-             compatible_from, catalog_digest, catalog, collections_digest, duration_ms, tandem_version, epoch) values \
-             ({}, {}, {}, {}, {}, {CHECKSUM_ALGORITHM}, {}, {}, {}, {}, {}, {}, {}, {}, {});",
+            "insert into {}.ledger (timeline, algorithm, tandem_version, epoch, version, name, checksum_raw, checksum_normal, origin, \
+             evidence, compatible_from, catalog_digest, catalog, collections_digest, duration_ms) values \
+             ({}, {CHECKSUM_ALGORITHM}, {}, {}, {})",
             self.schema,
             self.key,
-            version.number,
-            literal(&version.name),
-            literal(&version.raw_checksum()),
-            literal(&version.normal_checksum()),
-            literal(entry.origin.as_str()),
-            text(entry.evidence),
-            version.compatible_from,
-            text(entry.catalog_digest),
-            text(entry.catalog),
-            text(entry.collections_digest),
-            entry.duration,
             literal(env!("CARGO_PKG_VERSION")),
             self.current_epoch(),
+            values.join(", ")
         )
+    }
+
+    /// What differs between ledger rows, with the types.
+    fn row(entry: &Entry<'_>) -> [(&'static str, String); 11] {
+        let version = entry.version;
+        let text = |value: Option<&str>| value.map_or("null".to_owned(), literal);
+        [
+            ("pg_catalog.int8", version.number.to_string()),
+            ("pg_catalog.text", literal(&version.name)),
+            ("pg_catalog.text", literal(&version.raw_checksum())),
+            ("pg_catalog.text", literal(&version.normal_checksum())),
+            ("pg_catalog.text", literal(entry.origin.as_str())),
+            ("pg_catalog.text", text(entry.evidence)),
+            ("pg_catalog.int8", version.compatible_from.to_string()),
+            ("pg_catalog.text", text(entry.catalog_digest)),
+            ("pg_catalog.jsonb", text(entry.catalog)),
+            ("pg_catalog.text", text(entry.collections_digest)),
+            ("pg_catalog.int8", entry.duration.to_owned()),
+        ]
     }
 
     /// The epoch of the run that holds the timeline's lock, as a SQL expression.
