@@ -3,6 +3,7 @@
 //! A ledger is told by its columns, because several tools use the same table name. What its rows name is mapped to versions
 //! by the `[adoption]` of each version.
 
+use crate::error::{Error, ExitCode, Result};
 use crate::timeline::{Number, Timeline};
 use serde::Serialize;
 use std::collections::BTreeSet;
@@ -304,7 +305,7 @@ impl Foreign {
             Some([.., newest]) => {
                 format!(
                     "names {}, the newest {newest}",
-                    crate::run::count(rows.iter().flatten().count(), "migration")
+                    crate::words::count(rows.iter().flatten().count(), "migration")
                 )
             }
         };
@@ -347,6 +348,34 @@ impl Foreign {
 /// The newest version that any of the ledgers claims.
 pub fn claimed(ledgers: &[Foreign], timeline: &Timeline) -> Option<Number> {
     ledgers.iter().filter_map(|ledger| ledger.claims(timeline)).max()
+}
+
+/// The statements that leave Alembic's ledger at a version, if there is one and it is not to be left alone.
+///
+/// # Errors
+/// A role that may not write it.
+pub fn mirror(timeline: &Timeline, foreign: &[Foreign], at: Number) -> Result<String> {
+    let mut sql = String::new();
+    if !timeline.settings.adoption_mirror {
+        return Ok(sql);
+    }
+    for ledger in foreign {
+        let statements = ledger.mirror(timeline, at);
+        if !statements.is_empty() && !ledger.writable {
+            let table = &ledger.table;
+            return Err(Error::new(
+                ExitCode::Authentication,
+                format!("{table} ({}) would be set to what is proven, and this role may not write it", ledger.tool),
+            )
+            .expected("a role that may, so that the old start script finds nothing to do")
+            .remedy(format!(
+                "have its owner run: grant select, insert, delete on {table} to the role of TANDEM_DATABASE_URL; or leave that ledger \
+                 alone: [adoption] mirror = false in tandem.toml"
+            )));
+        }
+        sql.push_str(&statements);
+    }
+    Ok(sql)
 }
 
 #[cfg(test)]

@@ -16,6 +16,7 @@ use crate::retained::{Kind, Retained};
 use crate::timeline::create::Parts;
 use crate::timeline::{self, Number, Timeline, lint};
 use crate::wait;
+use crate::words;
 use crate::{
     diff, downgrade, event, history, operate, plan, progress, qdrant, record, report, retained, run, stamp,
     termination, upgrade,
@@ -165,7 +166,7 @@ async fn bring_to_head(
     };
     board.phase(Phase::Working);
     let mut first = Some(stores);
-    let (store, exclude) = (Store::new(&timeline.settings), run::exclude(&timeline));
+    let (store, exclude) = (Store::new(&timeline.settings), Exclude::of(&timeline));
     let subject =
         Subject { exactly: until.is_some(), ..subject(settings, &timeline, &store, &exclude, adopt) };
     let meter = board.meter();
@@ -195,7 +196,7 @@ async fn upgrade_target(settings: &Settings, interruptible: &Interruptible, aske
     if !asked.starts_with('+') {
         upgrade::resolve(&timeline, asked, 0)?;
     }
-    let (store, exclude) = (Store::new(&timeline.settings), run::exclude(&timeline));
+    let (store, exclude) = (Store::new(&timeline.settings), Exclude::of(&timeline));
     let subject = subject(settings, &timeline, &store, &exclude, false);
     let expected = inspect::load_expected(&settings.migrations, &timeline)?;
     let mut stores = connect(settings, interruptible).await?;
@@ -215,7 +216,7 @@ async fn downgrade(
     json: bool,
 ) -> Result<()> {
     let timeline = load(settings)?;
-    let (store, exclude) = (Store::new(&timeline.settings), run::exclude(&timeline));
+    let (store, exclude) = (Store::new(&timeline.settings), Exclude::of(&timeline));
     let newest = subject(settings, &timeline, &store, &exclude, false);
     let expected = inspect::load_expected(&settings.migrations, &timeline)?;
     let mut stores = connect(settings, interruptible).await?;
@@ -314,7 +315,7 @@ async fn plan_start(
     exit_code: bool,
 ) -> Result<Outcome> {
     let timeline = load(settings)?;
-    let (store, exclude) = (Store::new(&timeline.settings), run::exclude(&timeline));
+    let (store, exclude) = (Store::new(&timeline.settings), Exclude::of(&timeline));
     let subject = subject(settings, &timeline, &store, &exclude, false);
     let expected = inspect::load_expected(&settings.migrations, &timeline)?;
     let mut stores = connect(settings, interruptible).await?;
@@ -330,7 +331,7 @@ async fn plan_start(
 
 async fn status(settings: &Settings, interruptible: &Interruptible, json: bool) -> Result<()> {
     let timeline = load(settings)?;
-    let (store, exclude) = (Store::new(&timeline.settings), run::exclude(&timeline));
+    let (store, exclude) = (Store::new(&timeline.settings), Exclude::of(&timeline));
     let subject = subject(settings, &timeline, &store, &exclude, false);
     let expected = inspect::load_expected(&settings.migrations, &timeline)?;
     let mut stores = connect(settings, interruptible).await?;
@@ -344,7 +345,7 @@ async fn status(settings: &Settings, interruptible: &Interruptible, json: bool) 
 
 async fn verify(settings: &Settings, interruptible: &Interruptible, wait: bool) -> Result<()> {
     let timeline = load(settings)?;
-    let (store, exclude) = (Store::new(&timeline.settings), run::exclude(&timeline));
+    let (store, exclude) = (Store::new(&timeline.settings), Exclude::of(&timeline));
     let subject = subject(settings, &timeline, &store, &exclude, false);
     let expected = inspect::load_expected(&settings.migrations, &timeline)?;
     let (began, patience) = (Instant::now(), settings.timeout);
@@ -358,7 +359,7 @@ async fn verify(settings: &Settings, interruptible: &Interruptible, wait: bool) 
         let inspection = inspect::inspect(&mut stores, &subject, &expected).await?;
         let error = match report::verify(&inspection, &subject) {
             Ok(plan) => {
-                let collections = run::count(plan.collections.len(), "collection");
+                let collections = words::count(plan.collections.len(), "collection");
                 return event::output(&format!(
                     "At head: Postgres is {}; {collections} proven\n",
                     plan.postgres
@@ -578,15 +579,15 @@ fn answer(json: bool, value: &impl serde::Serialize, text: impl FnOnce() -> Stri
 
 async fn record(settings: &Settings) -> Result<()> {
     let timeline = load(settings)?;
-    run::refuse(&lint::lint(&timeline, |_| true))?;
-    let exclude = run::exclude(&timeline);
+    lint::refuse(&lint::lint(&timeline, |_| true))?;
+    let exclude = Exclude::of(&timeline);
     let mut session = log_in(settings.postgres()?).await?;
     let scratch =
         |database: String| async move { log_in(&settings.postgres()?.with_database(&database)).await };
     let files = record::record(&mut session, scratch, &timeline, &exclude).await?;
     let directory = settings.migrations.join("catalog");
     record::write(&directory, &files)?;
-    let versions = run::count(timeline.versions.len(), "version");
+    let versions = words::count(timeline.versions.len(), "version");
     event::output(&format!("Recorded {versions} into {}\n", directory.display()))
 }
 
@@ -603,8 +604,8 @@ fn lint(settings: &Settings, strict: bool, after: Option<&str>, json: bool) -> R
             event::output(&format!("{finding}\n"))?;
         }
     }
-    run::refuse(&findings)?;
-    let warnings = run::count(findings.len(), "warning");
+    lint::refuse(&findings)?;
+    let warnings = words::count(findings.len(), "warning");
     if strict && !findings.is_empty() {
         return Err(Error::new(ExitCode::BadTimeline, format!("{warnings}, and --strict"))
             .expected("no warning")
@@ -613,7 +614,7 @@ fn lint(settings: &Settings, strict: bool, after: Option<&str>, json: bool) -> R
     if json {
         return Ok(());
     }
-    let versions = run::count(timeline.versions.iter().filter(|v| v.number > after).count(), "version");
+    let versions = words::count(timeline.versions.iter().filter(|v| v.number > after).count(), "version");
     event::output(&format!("{}: {versions}, {warnings}\n", settings.migrations.display()))
 }
 
@@ -660,7 +661,7 @@ async fn stamp_ledger(
 ) -> Result<()> {
     let timeline = load(settings)?;
     let target = stamp::target(&timeline, asked)?;
-    let (store, exclude) = (Store::new(&timeline.settings), run::exclude(&timeline));
+    let (store, exclude) = (Store::new(&timeline.settings), Exclude::of(&timeline));
     let subject = subject(settings, &timeline, &store, &exclude, false);
     let expected = inspect::load_expected(&settings.migrations, &timeline)?;
     let mut stores = Stores { session: session(settings, interruptible).await?, qdrant: None };

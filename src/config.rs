@@ -11,7 +11,6 @@ pub use source::Environment;
 
 use crate::cli::Flags;
 use crate::error::{Error, ExitCode, Result};
-use crate::inspect::Complete;
 use crate::secret::Secret;
 use source::{Sources, Value};
 use std::fmt::Write;
@@ -20,6 +19,18 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 use std::{fmt, io};
 use tracing::level_filters::LevelFilter;
+
+/// What is done about objects that are missing and can be added from the expected catalog.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Complete {
+    /// They are added.
+    #[default]
+    Auto,
+    /// The statements are shown, and a start refuses.
+    Plan,
+    /// A start refuses.
+    Never,
+}
 
 /// tandem's own secrets: removed from the environment before the bot takes over. What the bot reads itself stays.
 pub const OWN_SECRETS: [&str; 4] = [

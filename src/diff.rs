@@ -345,7 +345,7 @@ fn counted(parts: &[&ObjectId]) -> String {
     let kinds = kinds.into_iter().map(|(kind, n)| match (kind, n) {
         (Kind::Index, 2..) => format!("{n} indexes"),
         (Kind::Policy, 2..) => format!("{n} policies"),
-        _ => crate::run::count(n, kind.word()),
+        _ => crate::words::count(n, kind.word()),
     });
     kinds.collect::<Vec<_>>().join(", ")
 }

@@ -1,5 +1,6 @@
 //! Going back: the way, what is in it, and the transactions that take versions back, the newest first.
 
+use crate::adoption::mirror;
 use crate::catalog::{Catalog, effects};
 use crate::collection::Action;
 use crate::error::{Error, ExitCode, Result};
@@ -11,7 +12,8 @@ use crate::postgres::archive::{self, Direction};
 use crate::postgres::lock::{self, Key};
 use crate::postgres::putback::Move;
 use crate::repair;
-use crate::run::{Options, mirror, refuse};
+use crate::run::Options;
+use crate::timeline::lint::refuse;
 use crate::timeline::lint::{self, Severity};
 use crate::timeline::{Number, Timeline, Version};
 use crate::upgrade;

@@ -127,7 +127,7 @@ pub fn kept_text(kept: &[Kept]) -> String {
     let mut text = String::new();
     for Kept { version, table, why, rows, size, since } in kept {
         let size = bytes(u64::try_from(*size).unwrap_or_default());
-        let rows = crate::run::count(usize::try_from(*rows).unwrap_or_default(), "row");
+        let rows = crate::words::count(usize::try_from(*rows).unwrap_or_default(), "row");
         let _ = writeln!(text, "{version:>14}  {table}  {rows}, {size}, since {since}: {why}");
     }
     if text.is_empty() {
@@ -188,7 +188,7 @@ pub struct Removed {
 impl Removed {
     /// For people.
     pub fn text(&self) -> String {
-        let rows = crate::run::count(usize::try_from(self.rows).unwrap_or(usize::MAX), "row");
+        let rows = crate::words::count(usize::try_from(self.rows).unwrap_or(usize::MAX), "row");
         format!("Removed {rows} of {} that version {} kept\n", self.table, self.version)
     }
 }

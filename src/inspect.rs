@@ -1,9 +1,10 @@
 //! Reading both stores, without a lock and without a write, until there is a verdict and a plan.
 
-use crate::adoption::Foreign;
+use crate::adoption::{Foreign, mirror};
 use crate::catalog::render::{complete_beside, relation};
 use crate::catalog::{Catalog, Expected, ObjectId};
 use crate::collection::{self, Observed, Role, SHADOW_PREFIX, ServerVersion, Stamp};
+use crate::config::Complete;
 use crate::error::{Error, ExitCode, Result};
 use crate::ledger::{self, Ledger, Standing};
 use crate::plan::{self, CollectionPlan, Plan};
@@ -14,7 +15,6 @@ use crate::postgres::store::{Fast, Store};
 use crate::postgres::{apply, bodies, detector};
 use crate::qdrant;
 use crate::repair::{self, Action, Obstacle};
-use crate::run::refuse;
 use crate::timeline::lint;
 use crate::timeline::{CHECKSUM_ALGORITHM, CollectionDeclaration, Number, Timeline, Version};
 use crate::upgrade;
@@ -50,18 +50,6 @@ pub struct Subject<'a> {
     pub lock_patience: Option<Duration>,
     /// The target was asked for by name: a ledger that is beyond it is not at it, though it may let this image start.
     pub exactly: bool,
-}
-
-/// What is done about objects that are missing and can be added from the expected catalog.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub enum Complete {
-    /// They are added.
-    #[default]
-    Auto,
-    /// The statements are shown, and a start refuses.
-    Plan,
-    /// A start refuses.
-    Never,
 }
 
 /// One managed collection as it was found.
@@ -428,7 +416,7 @@ impl<'a> Inspection<'a> {
         plan.complete.clone_from(&self.completing);
         plan.warnings.clone_from(&self.warnings);
         if !plan.postgres_is_empty() && !plan.ahead {
-            crate::run::mirror(subject.timeline, &self.foreign, plan.target)?;
+            mirror(subject.timeline, &self.foreign, plan.target)?;
         }
         if subject.complete == Complete::Never && !plan.complete.is_empty() {
             return Err(plan::incomplete(&plan, &[]));
@@ -462,7 +450,7 @@ impl<'a> Inspection<'a> {
             return Ok(());
         };
         // What is wrong in the file itself says more.
-        refuse(&lint::lint(subject.timeline, |number| number == version.number))?;
+        lint::refuse(&lint::lint(subject.timeline, |number| number == version.number))?;
         let file = version.up.as_ref().map(|up| &up.path).or(version.toml.as_ref().map(|toml| &toml.path));
         Err(Error::new(
             ExitCode::BadTimeline,

@@ -38,3 +38,4 @@ pub mod timeline;
 pub mod upgrade;
 pub mod verdict;
 pub mod wait;
+pub mod words;

@@ -5,9 +5,10 @@ use crate::collection::{
     self, Change, Due, Kind, Observed, Role, SHADOW_PREFIX, Schema, ServerVersion, Stamp, Status,
 };
 use crate::error::{Error, ExitCode, Result};
-use crate::progress::{Meter, bytes, thousands};
+use crate::progress::{Meter, bytes};
 use crate::qdrant::{Client, Snapshot};
 use crate::timeline::{CollectionDeclaration, Number, Timeline};
+use crate::words::thousands;
 use serde::Serialize;
 use std::fmt::Write as _;
 use std::fs::File;

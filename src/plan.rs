@@ -319,7 +319,7 @@ pub fn describe(verdict: &Postgres, timeline: &Timeline) -> String {
         Postgres::Foreign { objects, evidence, .. } => {
             let evidence = if evidence.is_empty() { "no ledger".to_owned() } else { evidence.join("; ") };
             let resembles = if objects.len() == 1 { "it" } else { "them" };
-            let count = crate::run::count(objects.len(), "object");
+            let count = crate::words::count(objects.len(), "object");
             let shown: Vec<&str> = objects.iter().take(5).map(String::as_str).collect();
             let more = if objects.len() > 5 { " and more" } else { "" };
             format!(

@@ -1,6 +1,7 @@
 //! How far the work under way has come: a handle that the work advances, and its readings for people and machines.
 
 use crate::config::{LogFormat, LogSettings};
+use crate::words::thousands;
 use serde::Serialize;
 use std::fmt::Write as _;
 use std::io::{IsTerminal, Write as _};
@@ -170,19 +171,6 @@ impl Progress {
         }
         text
     }
-}
-
-/// `1,234,567`.
-pub fn thousands(n: u64) -> String {
-    let digits = n.to_string();
-    let mut text = String::with_capacity(digits.len() + digits.len() / 3);
-    for (i, digit) in digits.chars().enumerate() {
-        if i > 0 && (digits.len() - i).is_multiple_of(3) {
-            text.push(',');
-        }
-        text.push(digit);
-    }
-    text
 }
 
 /// `512 B`, `1.5 MiB`.

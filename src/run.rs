@@ -1,16 +1,17 @@
 //! What a start does, top to bottom: wait, look, prove, plan, commit in Postgres, publish in Qdrant.
 
-use crate::adoption::Foreign;
+use crate::adoption;
 use crate::catalog::Expected;
 use crate::collection::{self, Action, Observed, PointId, Stage, Step};
+use crate::config::Complete;
 use crate::error::{Error, ExitCode, Result};
-use crate::inspect::{self, Complete, Inspection, Stores, Subject};
+use crate::inspect::{self, Inspection, Stores, Subject};
 use crate::ledger::{self, Origin, Phase};
 use crate::plan::{self, Plan};
 use crate::postgres::again;
 use crate::postgres::apply::{self, Apply, Context};
 use crate::postgres::archive::{self, Direction};
-use crate::postgres::introspect::{Exclude, Known};
+use crate::postgres::introspect::Known;
 use crate::postgres::lock::{self, Key};
 use crate::postgres::putback::Move;
 use crate::postgres::repair;
@@ -19,9 +20,11 @@ use crate::postgres::store::Entry;
 use crate::progress::Meter;
 use crate::qdrant;
 use crate::retained;
-use crate::timeline::lint::{self, Finding, Severity};
+use crate::timeline::lint;
+use crate::timeline::lint::refuse;
 use crate::timeline::{Check, Number, Timeline};
 use crate::verdict;
+use crate::words::count;
 use sha2::{Digest, Sha256};
 use std::collections::BTreeSet;
 use std::path::Path;
@@ -184,7 +187,7 @@ async fn commit_postgres(
     let declared = declared_digest(timeline, plan.target);
     let last = plan.apply.last().copied();
     opening.push_str(&store.forget_rows(&plan.forget));
-    let mirror = |at: Number| mirror(timeline, &inspection.foreign, at);
+    let mirror = |at: Number| adoption::mirror(timeline, &inspection.foreign, at);
     if !plan.stamp.is_empty() {
         let at = plan.stamp.last().copied().unwrap_or_default();
         let closing = format!("{}{}", mirror(at)?, if last.is_none() { committed.as_str() } else { "" });
@@ -292,34 +295,6 @@ async fn commit_postgres(
     }
     held.release(&mut stores.session).await?;
     Ok(proven_by.map(|detector| Known { detector, catalog: actual }))
-}
-
-/// The statements that leave Alembic's ledger at a version, if there is one and it is not to be left alone.
-///
-/// # Errors
-/// A role that may not write it.
-pub(crate) fn mirror(timeline: &Timeline, foreign: &[Foreign], at: Number) -> Result<String> {
-    let mut sql = String::new();
-    if !timeline.settings.adoption_mirror {
-        return Ok(sql);
-    }
-    for ledger in foreign {
-        let statements = ledger.mirror(timeline, at);
-        if !statements.is_empty() && !ledger.writable {
-            let table = &ledger.table;
-            return Err(Error::new(
-                ExitCode::Authentication,
-                format!("{table} ({}) would be set to what is proven, and this role may not write it", ledger.tool),
-            )
-            .expected("a role that may, so that the old start script finds nothing to do")
-            .remedy(format!(
-                "have its owner run: grant select, insert, delete on {table} to the role of TANDEM_DATABASE_URL; or leave that ledger \
-                 alone: [adoption] mirror = false in tandem.toml"
-            )));
-        }
-        sql.push_str(&statements);
-    }
-    Ok(sql)
 }
 
 /// What the run's first transaction begins with: the ledger if there is none, the epoch, the first journal row, and the
@@ -633,27 +608,6 @@ fn complete(how: &str, at: Number, timeline: &Timeline, started: Instant) {
     );
 }
 
-/// Fails on the first finding that is an error, before anything has been done.
-pub fn refuse(findings: &[Finding]) -> Result<()> {
-    let errors: Vec<&Finding> = findings.iter().filter(|f| f.severity == Severity::Error).collect();
-    let Some(first) = errors.first() else { return Ok(()) };
-    let more = if errors.len() > 1 {
-        format!(" (and {} more: tandem lint)", errors.len() - 1)
-    } else {
-        String::new()
-    };
-    Err(Error::new(
-        ExitCode::BadTimeline,
-        format!("{}:{}:{}: {}{more}", first.path, first.line, first.column, first.message),
-    )
-    .remedy(first.remedy.clone()))
-}
-
-/// `1 step`, `2 steps`.
-pub fn count(n: usize, noun: &str) -> String {
-    format!("{n} {noun}{}", if n == 1 { "" } else { "s" })
-}
-
 /// One digest over everything that is declared of Qdrant at a version.
 fn declared_digest(timeline: &Timeline, at: Number) -> String {
     let declared = timeline
@@ -661,12 +615,4 @@ fn declared_digest(timeline: &Timeline, at: Number) -> String {
         .iter()
         .map(|c| format!("{} {}", c.matching, collection::digest(&c.schema)));
     ledger::hex(&Sha256::digest(declared.collect::<Vec<_>>().join("\n")))
-}
-
-/// What the catalogs of a timeline leave out.
-pub fn exclude(timeline: &Timeline) -> Exclude<'_> {
-    Exclude {
-        ledger_schema: &timeline.settings.ledger_schema,
-        adoption_tables: &timeline.settings.adoption_tables,
-    }
 }

@@ -1,5 +1,6 @@
 //! `tandem stamp`: the ledger is told where a database is, on the proof that a start would stand on, or on a person's word.
 
+use crate::adoption;
 use crate::catalog::Expected;
 use crate::error::{Error, ExitCode, Result};
 use crate::inspect::{self, Inspection, Stores, Subject};
@@ -8,7 +9,7 @@ use crate::plan;
 use crate::postgres::apply::unserialisable;
 use crate::postgres::lock::{self, Key};
 use crate::postgres::store::Entry;
-use crate::run::{self, Options};
+use crate::run::Options;
 use crate::timeline::{Number, Timeline};
 use crate::upgrade;
 use crate::verdict::Postgres;
@@ -187,7 +188,7 @@ pub async fn write(
         }));
     }
     if decided.proven {
-        sql.push_str(&run::mirror(timeline, &inspection.foreign, target)?);
+        sql.push_str(&adoption::mirror(timeline, &inspection.foreign, target)?);
     }
     // The next start brings the collections after it, as they have stamps of their own.
     sql.push_str(&store.end(&store.current_epoch(), target, Phase::Committed));

@@ -454,7 +454,7 @@ impl Refusals {
     pub fn check(self, collection: &str) -> Result<()> {
         let Some(first) = self.first.first() else { return Ok(()) };
         let ids: Vec<String> = self.first.iter().map(|refused| refused.id.to_string()).collect();
-        let points = crate::run::count(self.count, "point");
+        let points = crate::words::count(self.count, "point");
         let more = if self.count > ids.len() {
             format!(" and {} more", self.count - ids.len())
         } else {

@@ -11,6 +11,7 @@ use crate::catalog::{
 use crate::error::{Error, Result};
 use crate::postgres::detector::detector_sql;
 use crate::postgres::session::Failure;
+use crate::timeline::{Settings, Timeline};
 use futures_util::TryStreamExt;
 use sqlx::postgres::PgRow;
 use sqlx::{AssertSqlSafe, PgConnection, Row};
@@ -23,6 +24,14 @@ pub struct Exclude<'a> {
     pub ledger_schema: &'a str,
     /// Other tools' ledger tables, bare or qualified, with all that belongs to them.
     pub adoption_tables: &'a [String],
+}
+
+impl<'a> Exclude<'a> {
+    /// What the catalogs of a timeline leave out.
+    pub fn of(timeline: &'a Timeline) -> Self {
+        let Settings { ledger_schema, adoption_tables, .. } = &timeline.settings;
+        Self { ledger_schema, adoption_tables }
+    }
 }
 
 /// Reads the application's objects in the managed schemas, as this transaction sees them.

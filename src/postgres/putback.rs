@@ -394,7 +394,7 @@ pub struct Restored {
 impl Restored {
     /// For people.
     pub fn text(&self) -> String {
-        let rows = |n: i64| crate::run::count(usize::try_from(n).unwrap_or(usize::MAX), "row");
+        let rows = |n: i64| crate::words::count(usize::try_from(n).unwrap_or(usize::MAX), "row");
         format!(
             "{}: {} inserted, {} filled, of {} that version {} kept\n",
             self.table,

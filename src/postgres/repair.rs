@@ -323,7 +323,7 @@ async fn add(
             "Completed version {} ({}) with {}",
             version.number,
             version.name,
-            crate::run::count(completion.statements.len(), "statement")
+            crate::words::count(completion.statements.len(), "statement")
         );
         return Ok(());
     };

@@ -84,7 +84,7 @@ impl Client {
             ExitCode::Refused,
             format!(
                 "{} of collection {collection} lack what was just filled",
-                crate::run::count(left as usize, "point")
+                crate::words::count(left as usize, "point")
             ),
         )
         .expected("a collection that nobody writes to while it is filled")
@@ -172,7 +172,7 @@ impl Client {
             if began.elapsed() > SETTLE {
                 return Err(hidden(format!(
                     "{} of collection {collection} are queued or deferred and not shown to readers",
-                    crate::run::count(waiting as usize, "update")
+                    crate::words::count(waiting as usize, "update")
                 )));
             }
             tokio::time::sleep(POLL).await;

@@ -13,7 +13,8 @@ use crate::collection::{
     StrictModeConfig, Switch, VERIFIED, compare, creation, in_place, storable,
 };
 use crate::error::{Error, ExitCode, Result};
-use crate::progress::{Meter, Unit, thousands};
+use crate::progress::{Meter, Unit};
+use crate::words::{count, thousands};
 use futures_util::StreamExt as _;
 use futures_util::stream::FuturesUnordered;
 use qdrant_client::qdrant as pb;
@@ -185,7 +186,7 @@ impl Client {
                 ExitCode::Refused,
                 format!(
                     "collection {name} is being written to: {} within {} ms",
-                    crate::run::count(others.try_into().unwrap_or(usize::MAX), "update"),
+                    count(others.try_into().unwrap_or(usize::MAX), "update"),
                     IDLE.as_millis()
                 ),
             )

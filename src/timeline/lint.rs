@@ -6,6 +6,7 @@ use super::sql::{self, Kind, Statement};
 use super::{Number, SqlFile, Timeline, TomlFile, Version};
 use crate::catalog::Expected;
 use crate::collection;
+use crate::error::{Error, ExitCode, Result};
 use serde::Serialize;
 
 /// One thing to change, or to know.
@@ -470,6 +471,22 @@ pub fn together(timeline: &Timeline, chosen: impl Fn(Number) -> bool) -> Vec<Fin
         }
     }
     findings
+}
+
+/// Fails on the first finding that is an error, before anything has been done.
+pub fn refuse(findings: &[Finding]) -> Result<()> {
+    let errors: Vec<&Finding> = findings.iter().filter(|f| f.severity == Severity::Error).collect();
+    let Some(first) = errors.first() else { return Ok(()) };
+    let more = if errors.len() > 1 {
+        format!(" (and {} more: tandem lint)", errors.len() - 1)
+    } else {
+        String::new()
+    };
+    Err(Error::new(
+        ExitCode::BadTimeline,
+        format!("{}:{}:{}: {}{more}", first.path, first.line, first.column, first.message),
+    )
+    .remedy(first.remedy.clone()))
 }
 
 #[cfg(test)]
