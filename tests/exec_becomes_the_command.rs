@@ -5,7 +5,7 @@
 
 use std::ffi::OsString;
 use std::os::unix::fs::PermissionsExt;
-use std::os::unix::process::ExitStatusExt;
+use std::os::unix::process::{CommandExt, ExitStatusExt};
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
 use std::time::{Duration, Instant};
@@ -51,6 +51,14 @@ fn in_the_child() {
 fn child(argv: &[&str]) -> Command {
     let mut child = Command::new(std::env::current_exe().unwrap());
     child.args(["--exact", "in_the_child", "--nocapture"]).env(ARGV, argv.join("\n"));
+    // Whoever runs the tests in the background of a shell has SIGINT ignored, and what they start has too.
+    // SAFETY: between fork and exec, signal() takes two numbers and is async-signal-safe.
+    unsafe {
+        child.pre_exec(|| {
+            libc::signal(libc::SIGINT, libc::SIG_DFL);
+            Ok(())
+        });
+    }
     child
 }
 
