@@ -68,6 +68,7 @@ fn work(cli: Cli, settings: &Settings, environment: &Environment) -> Result<Outc
         {
             commands::stop_backend(settings, backend).await;
         }
+        stop.hand_back();
         match stop.last_look().await {
             Some(number) if outcome.is_ok() => Err(Stop::error(number)),
             _ => outcome,

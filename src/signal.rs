@@ -10,19 +10,27 @@ use tokio::sync::watch;
 
 /// Whether the process has been asked to stop. A second signal ends it at once.
 #[derive(Debug, Clone)]
-pub struct Stop(watch::Receiver<Option<i32>>);
+pub struct Stop {
+    requested: watch::Receiver<Option<i32>>,
+    /// What is listened for.
+    handled: Vec<SignalKind>,
+}
 
 impl Stop {
     /// Begins to listen. Must be called within a tokio runtime.
     pub fn install() -> Result<Self> {
         let ignored = ignored(&std::fs::read_to_string("/proc/self/status").unwrap_or_default());
-        let listen = |kind: SignalKind| {
-            let is_ignored = ignored >> (kind.as_raw_value() - 1) & 1 == 1;
-            (!is_ignored)
-                .then(|| signal(kind))
-                .transpose()
-                .map_err(|e| Error::new(ExitCode::Bug, format!("no signal handlers could be installed: {e}")))
-        };
+        let is_ignored = |kind: &SignalKind| ignored >> (kind.as_raw_value() - 1) & 1 == 1;
+        let handled: Vec<SignalKind> = [SignalKind::terminate(), SignalKind::interrupt()]
+            .into_iter()
+            .filter(|kind| !is_ignored(kind))
+            .collect();
+        let listen =
+            |kind: SignalKind| {
+                handled.contains(&kind).then(|| signal(kind)).transpose().map_err(|e| {
+                    Error::new(ExitCode::Bug, format!("no signal handlers could be installed: {e}"))
+                })
+            };
         let mut terminate = listen(SignalKind::terminate())?;
         let mut interrupt = listen(SignalKind::interrupt())?;
         let (sender, receiver) = watch::channel(None);
@@ -38,22 +46,31 @@ impl Stop {
                 }
             }
         });
-        Ok(Self(receiver))
+        Ok(Self { requested: receiver, handled })
     }
 
     /// The signal that has arrived, if one has.
     pub fn requested(&self) -> Option<i32> {
-        *self.0.borrow()
+        *self.requested.borrow()
     }
 
     /// Ends with the number of the first signal, now or when it arrives.
     pub async fn wait(&self) -> i32 {
-        let mut receiver = self.0.clone();
+        let mut receiver = self.requested.clone();
         let number = receiver.wait_for(Option::is_some).await.map(|number| *number);
         match number {
             Ok(Some(number)) => number,
             // The listener ends only with the runtime, and nobody waits then.
             _ => std::future::pending().await,
+        }
+    }
+
+    /// Lets the signals do again what they do to any process: between the last look and exec a handler would take one that
+    /// exec then forgets.
+    pub fn hand_back(&self) {
+        for kind in &self.handled {
+            // SAFETY: signal() takes two numbers, and the default action is one for every signal.
+            unsafe { libc::signal(kind.as_raw_value(), libc::SIG_DFL) };
         }
     }
 

@@ -18,6 +18,8 @@ use tandem::signal::Stop;
 const ARGV: &str = "TEST_ARGV";
 /// Send this signal to the process before it becomes the command.
 const SIGNAL: &str = "TEST_SIGNAL";
+/// The same behind the last look.
+const LATE_SIGNAL: &str = "TEST_LATE_SIGNAL";
 
 #[test]
 fn in_the_child() {
@@ -41,8 +43,14 @@ fn in_the_child() {
                 }
             }
         }
+        stop.hand_back();
+        assert!(std::env::var(SIGNAL).is_ok() || stop.last_look().await.is_none());
     });
     drop(runtime);
+    if let Ok(signal) = std::env::var(LATE_SIGNAL) {
+        let me = std::process::id().to_string();
+        assert!(Command::new("kill").args(["-s", &signal, &me]).status().unwrap().success());
+    }
     let error = exec::become_command(&argv);
     println!("failed: {error}");
     std::process::exit(error.code.code());
@@ -208,6 +216,16 @@ fn a_signal_is_seen_before_exec_forgets_it() {
     for (signal, number) in [("TERM", 15), ("INT", 2)] {
         let (_, text) = text(child(&["echo", "became"]).env(SIGNAL, signal).output().unwrap());
         assert!(text.contains(&format!("requested {number}, waited for {number}")), "{text}");
+    }
+}
+
+/// Between the last look and exec, where a handler would take it and exec forget it.
+#[test]
+fn a_signal_behind_the_last_look_ends_the_process() {
+    for (signal, number) in [("TERM", 15), ("INT", 2)] {
+        let output = child(&["echo", "became"]).env(LATE_SIGNAL, signal).output().unwrap();
+        assert_eq!(output.status.signal(), Some(number));
+        assert!(!text(output).1.contains("became"));
     }
 }
 
