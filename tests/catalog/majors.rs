@@ -1,8 +1,7 @@
 //! What the servers know of objects, from 14 to 18: rendered again as it is, and the same after a dump by the newest `pg_dump`.
 
-use crate::{connect, execute, read_schemas};
+use crate::{connect, dump_by, execute, read_schemas};
 use local_servers::{Database, PgVersion, Postgres};
-use std::process::Command;
 use tandem::catalog::render::{complete, render};
 use tandem::catalog::{Catalog, compare};
 
@@ -237,23 +236,14 @@ async fn read(database: &Database, version: PgVersion) -> Catalog {
     read_schemas(database, &schemas_on(version), &[]).await
 }
 
-/// What the SQL of a dump needs to be taken: schemas come with it, commands for psql and newer servers' settings do not.
 fn dump(database: &Database) -> Option<String> {
-    let pg_dump = match local_servers::newest_pg_dump() {
-        Ok(pg_dump) => pg_dump,
+    match local_servers::newest_pg_dump() {
+        Ok(pg_dump) => Some(dump_by(&pg_dump, database)),
         Err(error) => {
             println!("skipped: {error}");
-            return None;
+            None
         }
-    };
-    let output = Command::new(pg_dump)
-        .args(["--schema-only", "--no-owner", "--dbname", &database.url()])
-        .output()
-        .expect("pg_dump runs");
-    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
-    let text = String::from_utf8(output.stdout).expect("the dump is text");
-    let for_all = |line: &&str| !line.starts_with('\\') && !line.starts_with("SET transaction_timeout");
-    Some(text.lines().filter(for_all).collect::<Vec<_>>().join("\n"))
+    }
 }
 
 /// Equal in all that is compared, and in comments.
