@@ -185,6 +185,7 @@ fn same(wanted: &Value, actual: &Value) -> bool {
 
 /// As a bot of its own: the same Postgres, another collection.
 fn bot(world: &mut World, name: &str) {
+    world.drop_collections();
     world.collection = local_servers::unique_name(name);
     let collection = world.collection.clone();
     world.set("QDRANT_COLLECTION_NAME", collection);

@@ -265,11 +265,22 @@ impl World {
     }
 }
 
+impl World {
+    /// Deletes the collection and all that is named after it: a shared server that kept every shadow would soon have as
+    /// many mappings as the kernel allows it (`vm.max_map_count`), and end.
+    pub fn drop_collections(&self) {
+        // The server may be gone, and the collections with it.
+        let Ok((200, answer)) = self.qdrant.rest("GET", "/collections", "") else { return };
+        for name in answer.split('"').filter(|name| name.contains(&self.collection)) {
+            let _ = self.qdrant.rest("DELETE", &format!("/collections/{name}"), "");
+        }
+    }
+}
+
 impl Drop for World {
     fn drop(&mut self) {
         if !std::thread::panicking() {
-            // The server may be gone, and the collection with it.
-            let _ = self.qdrant.rest("DELETE", &format!("/collections/{}", self.collection), "");
+            self.drop_collections();
         }
     }
 }
