@@ -191,6 +191,7 @@ pub async fn restore(
             .at(format_args!("the snapshot was restored, and `{into}` is no collection to use"))
             .remedy("restore a snapshot of the collection itself; a start resumes the rebuild")
     })?;
+    client.unmark(into).await?;
     Ok(Restored {
         collection: into.to_owned(),
         points: client.count_points(into).await?,

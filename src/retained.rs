@@ -319,7 +319,7 @@ pub async fn after(
     stage: Stage,
 ) -> Result<()> {
     let collection = match stage {
-        Stage::Snapshot => &rebuild.source,
+        Stage::Copy => &rebuild.source,
         Stage::Replace => &rebuild.shadow,
         _ => return Ok(()),
     };

@@ -60,11 +60,9 @@ pub enum Switch {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Stage {
-    /// A snapshot of the source.
-    Snapshot,
     /// The shadow with its payload indexes.
     Shadow,
-    /// Copies all points, proves the shadow equal and gives it its final settings.
+    /// Copies all points, proves the shadow equal beside a snapshot of the source, and gives it its final settings.
     Copy,
     /// Proves once more that source and shadow are equal, after an interruption.
     Check,
@@ -81,9 +79,8 @@ pub enum Stage {
 impl fmt::Display for Stage {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
-            Self::Snapshot => "take a snapshot",
             Self::Shadow => "create the shadow with its payload indexes",
-            Self::Copy => "copy all points into the shadow and prove it equal",
+            Self::Copy => "copy all points into the shadow, take a snapshot and prove the shadow equal",
             Self::Check => "prove that the shadow is still equal",
             Self::SwitchAlias => "lead the aliases to the shadow",
             Self::Replace => "replace the collection by the shadow under its own name",
@@ -242,9 +239,8 @@ fn begin(subject: &Subject<'_>, observed: &Observed) -> Result<Option<Found>> {
         .remedy("stop the applications and start without --allow-writers (TANDEM_ALLOW_WRITERS)"));
     }
     let mut stages = match pending.and_then(phase) {
-        None => vec![Stage::Snapshot, Stage::Shadow, Stage::Copy],
         Some(VERIFIED | OPEN) => vec![Stage::Check],
-        Some(_) => vec![Stage::Shadow, Stage::Copy],
+        _ => vec![Stage::Shadow, Stage::Copy],
     };
     stages.extend(behind(switch, writers));
     let rebuild = Rebuild {
@@ -401,15 +397,12 @@ impl Rebuild {
         }
     }
 
-    /// What a collection is created with while it is filled: no limits, no index building and nothing hidden. It is flushed each
-    /// second: until then its log of operations has every point once more, goes into a snapshot, and is run through again by its
-    /// recovery, which then takes three times as long (Qdrant 1.17).
+    /// What a collection is created with while it is filled: no limits, no index building and nothing hidden.
     pub fn bulk(&self) -> Schema {
         let mut bulk = Schema { strict_mode_config: None, ..self.schema.clone() };
         if let Some(optimizers) = &mut bulk.optimizers_config {
             optimizers.indexing_threshold = optimizers.indexing_threshold.map(|_| 0);
             optimizers.prevent_unoptimized = None;
-            optimizers.flush_interval_sec = optimizers.flush_interval_sec.map(|_| 1);
         }
         bulk
     }

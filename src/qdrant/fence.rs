@@ -5,7 +5,9 @@ use super::convert;
 use super::fault::{Fault, Kind};
 use super::licence::licence;
 use super::points::pb_id;
-use crate::collection::{COMPARED_KEY, FENCE_KEY, Fence, Observed, PointId, Schema, StrictModeConfig};
+use crate::collection::{
+    COMPARED_KEY, FENCE_KEY, Fence, Observed, OptimizersConfig, PointId, Schema, StrictModeConfig,
+};
 use crate::error::{Error, ExitCode, Result};
 use qdrant_client::qdrant as pb;
 use std::hash::{BuildHasher as _, RandomState};
@@ -131,9 +133,12 @@ impl Client {
         }
     }
 
-    /// Undoes [`Client::numbered`].
-    pub(super) async fn unmark(&self, name: &str) -> Result<()> {
-        self.mark(name, serde_json::Value::Null).await
+    /// Undoes [`Client::numbered`], which a snapshot that was taken meanwhile brings back.
+    pub async fn unmark(&self, name: &str) -> Result<()> {
+        match self.marked(name).await? {
+            Some(_) => self.mark(name, serde_json::Value::Null).await,
+            None => Ok(()),
+        }
     }
 
     async fn mark(&self, name: &str, mark: serde_json::Value) -> Result<()> {
@@ -145,6 +150,13 @@ impl Client {
         let info = self.info(name).await.map_err(|fault| self.error(fault))?;
         let mut schema = convert::schema(info.config.unwrap_or_default(), Default::default());
         Ok(schema.metadata.remove(COMPARED_KEY))
+    }
+
+    /// What was written is flushed each second from now on. Until it is, the log of operations has it once more, goes into a
+    /// snapshot, and is run through by its recovery, which takes three times as long then (Qdrant 1.17).
+    pub(super) async fn flush_soon(&self, name: &str) -> Result<()> {
+        let optimizers_config = Some(OptimizersConfig { flush_interval_sec: Some(1), ..Default::default() });
+        self.change(name, Schema { optimizers_config, ..Schema::default() }).await
     }
 
     async fn set_strict_mode(&self, name: &str, mode: &StrictModeConfig) -> Result<()> {

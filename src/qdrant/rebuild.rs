@@ -102,7 +102,7 @@ impl Client {
     /// # Errors
     /// What stands in the way, with the remedy.
     pub async fn rebuildable(&self, rebuild: &Rebuild, stage: Stage, meter: &Meter) -> Result<()> {
-        if stage != Stage::Snapshot {
+        if stage != Stage::Shadow {
             return Ok(());
         }
         self.only_node().await?;
@@ -215,7 +215,6 @@ impl Client {
     ) -> Result<Option<Comparison>> {
         let done = match stage {
             Stage::Copy => return self.copy_and_verify(rebuild, from, meter, &mut note).await,
-            Stage::Snapshot => self.create_snapshot(&rebuild.source).await.map(drop),
             Stage::Shadow => self.fillable_copy(rebuild, &rebuild.shadow, COPYING, &mut note).await,
             Stage::Check => self.check(rebuild, meter, &mut note).await,
             Stage::SwitchAlias => {
@@ -228,15 +227,17 @@ impl Client {
             }
             Stage::Sweep => self.sweep(rebuild, meter, &mut note).await,
             Stage::Live => {
-                let live = rebuild.live();
-                self.finalize(rebuild, live, &mut note).await?;
+                licence(&mut note).await?;
+                // Before the final limits: those that a fence puts back are of the collection as it was when the fence went up.
+                for name in [&rebuild.source, &rebuild.shadow] {
+                    self.open_fence(name).await?;
+                }
+                self.finalize(rebuild, rebuild.live(), &mut note).await?;
                 // What an alias led to before is kept, as it was: a rollback leads to it.
-                self.open_fence(&rebuild.source).await?;
                 if rebuild.switch == Switch::KeepName {
-                    self.open_fence(&rebuild.shadow).await?;
                     self.stamp_as(&rebuild.shadow, rebuild.stamp_at(KEPT), &mut note).await?;
                 }
-                self.stamp_as(live, rebuild.stamp.clone(), &mut note).await
+                self.stamp_as(rebuild.live(), rebuild.stamp.clone(), &mut note).await
             }
         };
         done.map(|()| None)
@@ -260,6 +261,8 @@ impl Client {
                 .remedy("find out what made it; tandem deletes nothing that its journal does not name"));
         }
         if let Some(there) = &there {
+            licence(note).await?;
+            self.open_fence(name).await?;
             self.lift(there, note).await?;
         }
         for action in creation(&rebuild.bulk(), &stamp) {
@@ -314,7 +317,9 @@ impl Client {
             // What was accepted before that number is shown to readers.
             self.settled(&rebuild.source).await?;
         }
-        let mut found = self.compare_points(route, true, meter, note).await?;
+        // A difference is a writer's then, and the shadow is not made to have it.
+        let back = fresh && rebuild.switch == Switch::KeepName;
+        let mut found = self.compare_beside_snapshots(route, back, meter, note).await?;
         if !found.is_equal() {
             source = None;
             if rebuild.writers || !fresh {
@@ -333,6 +338,38 @@ impl Client {
         self.stamp_as(&rebuild.shadow, rebuild.stamp_at(rebuild.compared()), note).await?;
         let found = found.is_equal().then_some(found);
         Ok(found.map(|found| Comparison { source, points: found.points, shadow: found.digest }))
+    }
+
+    /// Compares source and shadow while the server takes the snapshots: of the source, and with `back` of the shadow, which is
+    /// not mended then. A comparison leaves a core idle. What comes back from the shadow's has the limits of a fence from its first
+    /// moment on, and is proven there.
+    async fn compare_beside_snapshots(
+        &self,
+        route: Route<'_>,
+        back: bool,
+        meter: &Meter,
+        note: &mut impl AsyncFnMut(Option<&PointId>) -> Result<()>,
+    ) -> Result<Compared> {
+        if back {
+            licence(note).await?;
+            self.flush_soon(route.to).await?;
+            self.raise(route.to).await?;
+        }
+        let snapshots = async {
+            let began = Instant::now();
+            self.create_snapshot(route.from).await?;
+            if back {
+                self.create_snapshot(route.to).await?;
+            }
+            tracing::debug!("took the snapshots in {:.2} s", began.elapsed().as_secs_f64());
+            Ok(())
+        };
+        let (found, ()) = tokio::try_join!(self.compare_points(route, !back, meter, note), snapshots)?;
+        if back {
+            licence(note).await?;
+            self.open_fence(route.to).await?;
+        }
+        Ok(found)
     }
 
     /// The aliases lead to the shadow, which has everything then.
@@ -608,20 +645,40 @@ impl Client {
         note: &mut impl AsyncFnMut(Option<&PointId>) -> Result<()>,
     ) -> Result<bool> {
         meter.begin("verify", Some(name), Unit::Points, 0, Some(digest.points()));
-        let mut pages = self.pages(name, None, readable(&self.collection(name).await?));
-        let (mut found, began) = (digest.anew(), Instant::now());
-        let mut noted = began;
-        while let Some(page) = pages.next().await? {
-            if page.points.iter().any(Retrieved::may_be_rounded) {
-                return Ok(false);
+        let (limit, began) = (readable(&self.collection(name).await?), Instant::now());
+        let part = async |from: Option<&PointId>, until: Option<&PointId>| {
+            let mut found = digest.anew();
+            let mut pages = self.pages(name, from.cloned(), limit);
+            while let Some(page) = pages.next().await? {
+                for point in &page.points {
+                    if until.is_some_and(|until| point.id >= *until) {
+                        return Ok(Some(found));
+                    }
+                    if point.may_be_rounded() {
+                        return Ok(None);
+                    }
+                    found.add(point);
+                    meter.add(1);
+                }
             }
-            page.points.iter().for_each(|point| found.add(point));
-            meter.add(page.points.len() as u64);
-            if noted.elapsed() >= NOTE {
-                note(None).await?;
-                noted = Instant::now();
+            Ok::<_, Error>(Some(found))
+        };
+        // One reader leaves a core idle.
+        let parts = async {
+            match digest.middle() {
+                Some(middle) => tokio::try_join!(part(None, Some(middle)), part(Some(middle), None)),
+                None => Ok((part(None, None).await?, Some(digest.anew()))),
             }
-        }
+        };
+        let mut parts = std::pin::pin!(parts);
+        let found = loop {
+            tokio::select! {
+                parts = &mut parts => break parts?,
+                () = tokio::time::sleep(NOTE) => note(None).await?,
+            }
+        };
+        let (Some(low), Some(high)) = found else { return Ok(false) };
+        let found = low.and(&high);
         meter.end();
         took("read back", found.points(), name, began);
         Ok(found == *digest && self.count_points(name).await? == digest.points())
@@ -787,7 +844,7 @@ impl Client {
         let made = (!route.verbatim).then_some(route.rebuild);
         let (mut found, began) = (Compared::default(), Instant::now());
         if route.to == route.rebuild.shadow && route.rebuild.switch == Switch::KeepName {
-            found.digest = Some(Digest::new());
+            found.digest = Some(Digest::of(route.total));
         }
         let mut noted = began;
         let (mut put, mut delete) = (Vec::new(), Vec::new());

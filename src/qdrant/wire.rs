@@ -9,7 +9,7 @@ use crate::collection::PointId;
 use prost::Message as _;
 use prost::bytes::{BufMut as _, Bytes};
 use qdrant_client::qdrant as pb;
-use std::hash::{BuildHasher as _, DefaultHasher, Hasher as _, RandomState};
+use std::hash::{BuildHasher as _, Hasher as _, RandomState};
 
 /// Number and wire type of a field, as it begins.
 type Key = usize;
@@ -61,40 +61,56 @@ pub(super) struct Retrieved {
     bytes: Bytes,
 }
 
-/// What points in the order of their ids are known by: the same ones have it again, however the entries of their maps are ordered.
-/// Its key is this process's own, so that nothing that is stored can be made to look like something else.
+/// What points are known by: the same ones have it again, in whatever order they and the entries of their maps come. Its key is
+/// this process's own, so that nothing that is stored can be made to look like something else.
 #[derive(Debug, Clone)]
 pub(super) struct Digest {
     random: RandomState,
-    so_far: DefaultHasher,
+    sum: u64,
     points: u64,
+    /// The point that has as many before it as behind it, and how many these are.
+    middle: Option<PointId>,
+    half: u64,
 }
 
 impl Digest {
-    pub fn new() -> Self {
-        let random = RandomState::new();
-        Self { so_far: random.build_hasher(), random, points: 0 }
+    /// For about so many points.
+    pub fn of(total: u64) -> Self {
+        Self { random: RandomState::new(), sum: 0, points: 0, middle: None, half: total / 2 }
     }
 
     /// With the same key, of no points.
     pub fn anew(&self) -> Self {
-        Self { random: self.random.clone(), so_far: self.random.build_hasher(), points: 0 }
+        Self { sum: 0, points: 0, middle: None, ..self.clone() }
     }
 
     /// To be asked of a point before: may it be rounded? Then its bytes do not tell all of it.
     pub fn add(&mut self, point: &Retrieved) {
-        self.so_far.write_u64(point.hash(&self.random));
+        if self.points == self.half {
+            self.middle = Some(point.id.clone());
+        }
+        self.sum = self.sum.wrapping_add(point.hash(&self.random));
         self.points += 1;
+    }
+
+    /// With the points of another part.
+    pub fn and(self, other: &Self) -> Self {
+        Self { sum: self.sum.wrapping_add(other.sum), points: self.points + other.points, ..self }
     }
 
     pub fn points(&self) -> u64 {
         self.points
     }
+
+    /// Of points that were added in the order of their ids.
+    pub fn middle(&self) -> Option<&PointId> {
+        self.middle.as_ref()
+    }
 }
 
 impl PartialEq for Digest {
     fn eq(&self, other: &Self) -> bool {
-        self.points == other.points && self.so_far.finish() == other.so_far.finish()
+        self.points == other.points && self.sum == other.sum
     }
 }
 
@@ -721,7 +737,7 @@ mod tests {
             other in retrieved(),
             at in any::<prop::sample::Index>(),
         ) {
-            let digest = Digest::new();
+            let digest = Digest::of(points.len() as u64);
             let of = |points: &[pb::RetrievedPoint]| {
                 let mut digest = digest.anew();
                 page(&answer(points.to_vec(), None)).unwrap().points.iter().for_each(|point| digest.add(point));
@@ -729,6 +745,9 @@ mod tests {
             };
             let again: Vec<_> = points.iter().map(reordered).collect();
             prop_assert_eq!(of(&points), of(&again));
+            let (low, high) = points.split_at(points.len() / 2);
+            prop_assert_eq!(of(&points), of(high).and(&of(low)));
+            prop_assert_eq!(of(&points).middle().cloned(), high.first().and_then(|p| id(p.id.clone()?)));
             let more: Vec<_> = points.iter().chain([&other]).cloned().collect();
             prop_assert_ne!(of(&points), of(&more));
             if points.is_empty() {
