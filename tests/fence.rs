@@ -274,6 +274,11 @@ fn contains(chunk: &Chunk<'_>, part: &[u8]) -> bool {
     chunk.direction == Direction::ToServer && chunk.bytes.windows(part.len()).any(|window| window == part)
 }
 
+/// The request that announces the fence around the source: a shadow has one too while its snapshot is taken.
+fn fences_off(chunk: &Chunk<'_>) -> bool {
+    contains(chunk, b"tandem_fence") && !contains(chunk, b"_tandem_shadow_")
+}
+
 /// The request that leads an alias elsewhere.
 fn leads(chunk: &Chunk<'_>, alias: &str, to: &str) -> bool {
     let field = |tag: u8, text: &str| [&[tag, u8::try_from(text.len()).unwrap()], text.as_bytes()].concat();
@@ -312,7 +317,7 @@ fn what_an_idle_writer_wrote_before_the_fence_is_brought_over() {
                 assert_eq!(write(&server, &source, ("POST", "/delete", &json!({ "points": [4] }))), 200);
             };
             // All points have been compared when the fence goes up.
-            let hook = once(|chunk| contains(chunk, b"tandem_fence"), late);
+            let hook = once(fences_off, late);
             let (code, text) = through(&world, &["run", "--", "true"], hook);
             assert_eq!(code, Some(0), "{text}");
             assert!(text.contains("1 missing, 1 different and 1 more"), "{text}");
@@ -370,7 +375,7 @@ fn whatever_is_written_between_the_comparison_and_the_fence_has_the_source_compa
             let (server, to, text_of) =
                 (world.qdrant.clone(), format!("/collections/{real}{path}?wait=true"), body.to_string());
             let late = move || assert_eq!(server.rest(method, &to, &text_of).unwrap().0, 200);
-            let hook = once(|chunk| contains(chunk, b"tandem_fence"), late);
+            let hook = once(fences_off, late);
             let (code, text) = through(&world, &["run", "--", "true"], hook);
             assert_eq!(code, Some(0), "{path}: {text}");
             assert!(!text.contains(STANDS), "{path}: {text}");
@@ -411,7 +416,7 @@ fn a_source_that_was_made_anew_after_its_comparison_is_found_although_its_operat
             call("PUT", &format!("{path}/points?wait=true"), json!({ "points": all }));
             while numbered(&server, &source) < seen {}
         };
-        let hook = once(|chunk| contains(chunk, b"tandem_fence"), anew);
+        let hook = once(fences_off, anew);
         let (code, text) = through(&world, &["run", "--", "true"], hook);
         assert_eq!(code, Some(0), "{text}");
         assert!(!text.contains(STANDS), "{text}");
@@ -447,7 +452,7 @@ fn what_a_writer_who_never_stops_gets_accepted_is_there_in_the_end_under_the_own
             (accepted, refused)
         });
         // Right before the fence goes up.
-        let hook = once(|chunk| contains(chunk, b"tandem_fence"), move || began.store(true, SeqCst));
+        let hook = once(fences_off, move || began.store(true, SeqCst));
         let (code, text) = through(&world, &["run", "--", "true"], hook);
         stop.store(true, SeqCst);
         let (accepted, refused) = writer.join().unwrap();

@@ -51,7 +51,8 @@ fn killed(world: &World, place: impl Fn(Option<Value>) -> bool + Send + Sync + '
     let (server, name, victim, done) =
         (world.qdrant.clone(), world.collection.clone(), pid.clone(), was.clone());
     proxy.on_chunk(move |chunk| {
-        if contains(chunk, b"tandem_fence") {
+        // A shadow has a fence too while its snapshot is taken.
+        if contains(chunk, b"tandem_fence") && !contains(chunk, b"_tandem_shadow_") {
             fenced.store(true, SeqCst);
         }
         let calls = chunk.direction == Direction::ToServer && fenced.load(SeqCst);
@@ -73,7 +74,7 @@ fn killed(world: &World, place: impl Fn(Option<Value>) -> bool + Send + Sync + '
 }
 
 fn is_shadow(role: Option<Value>) -> bool {
-    role.is_some_and(|role| role["shadow"]["phase"] == "verified")
+    role.is_some_and(|role| role["shadow"].is_object())
 }
 
 /// As a backup from before the rebuild leaves it: its journal is gone.
