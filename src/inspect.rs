@@ -196,35 +196,22 @@ pub async fn inspect_again<'a>(
 ) -> Result<Inspection<'a>> {
     let timeline = subject.timeline;
     let head = timeline.head().map_or(0, |v| v.number);
-    let session = &mut stores.session;
-    let begin = begin_read_only(&search_path(&timeline.settings.schemas));
-    let (started, mut delays) = (Instant::now(), apply::lock_delays().without_max_times().build());
-    let (mut seen, detector) = loop {
-        session.run("opening a read-only transaction", begin.clone()).await?;
-        match read(session, subject, expected, known.take()).await {
-            Err(error) if error.code == ExitCode::LockTimeout => {
-                session.rollback().await?;
-                let mut schemas = timeline.settings.schemas.clone();
-                schemas.push(timeline.settings.ledger_schema.clone());
-                let blockers = apply::blockers(session, &schemas, apply::Waiting::Reading).await?;
-                match delays.next() {
-                    Some(delay) if subject.lock_patience.is_none_or(|limit| started.elapsed() < limit) => {
-                        tracing::warn!(blockers, "The look at Postgres met a lock and is tried again");
-                        tokio::time::sleep(delay).await;
-                    }
-                    _ => return Err(error.remedy(apply::end_them(&blockers))),
-                }
-            }
-            result => break result?,
+    let (mut seen, detector, survey) = loop {
+        let (seen, detector) = read_patiently(&mut stores.session, subject, expected, known.take()).await?;
+        let survey =
+            survey(stores.qdrant.as_ref(), timeline.collections_at(head), subject.all_collections).await?;
+        let ledger = seen.ledger.as_ref();
+        let skewed = survey.found.iter().any(|found| verdict_on(found, ledger).is_skewed());
+        // Another instance may have committed and stamped between the look at Postgres and the one at Qdrant.
+        if !skewed || !moved(&mut stores.session, subject, ledger).await? {
+            break (seen, detector, survey);
         }
+        known = Some(Known { detector, catalog: seen.catalog });
     };
-    session.run("ending the read-only transaction", "commit").await?;
     // Judged as the versions tell it; what is read again later is held against what was read.
     let untold = expected.told(&seen.catalog).map(|told| std::mem::replace(&mut seen.catalog, told));
     let standing = seen.ledger.as_ref().map(|ledger| standing(ledger, timeline));
     let verdict = verdict::postgres(timeline, expected, &seen, standing);
-    let survey =
-        survey(stores.qdrant.as_ref(), timeline.collections_at(head), subject.all_collections).await?;
     let coming = coming(&verdict, timeline);
     let (obstacles, completing) = ahead_of(&verdict, &seen, &coming, expected);
     let warnings = warnings(&mut stores.session, &coming, expected, head).await?;
@@ -246,6 +233,55 @@ pub async fn inspect_again<'a>(
         survey,
         unrecorded,
     })
+}
+
+/// Reads what Postgres has, in one read-only transaction; what meets a lock is tried again.
+async fn read_patiently(
+    session: &mut Session,
+    subject: &Subject<'_>,
+    expected: &Expected,
+    mut known: Option<Known>,
+) -> Result<(Seen, String)> {
+    let timeline = subject.timeline;
+    let begin = begin_read_only(&search_path(&timeline.settings.schemas));
+    let (started, mut delays) = (Instant::now(), apply::lock_delays().without_max_times().build());
+    let read = loop {
+        session.run("opening a read-only transaction", begin.clone()).await?;
+        match read(session, subject, expected, known.take()).await {
+            Err(error) if error.code == ExitCode::LockTimeout => {
+                session.rollback().await?;
+                let mut schemas = timeline.settings.schemas.clone();
+                schemas.push(timeline.settings.ledger_schema.clone());
+                let blockers = apply::blockers(session, &schemas, apply::Waiting::Reading).await?;
+                match delays.next() {
+                    Some(delay) if subject.lock_patience.is_none_or(|limit| started.elapsed() < limit) => {
+                        tracing::warn!(blockers, "The look at Postgres met a lock and is tried again");
+                        tokio::time::sleep(delay).await;
+                    }
+                    _ => return Err(error.remedy(apply::end_them(&blockers))),
+                }
+            }
+            result => break result?,
+        }
+    };
+    session.run("ending the read-only transaction", "commit").await?;
+    Ok(read)
+}
+
+/// Is the ledger another one than before?
+async fn moved(session: &mut Session, subject: &Subject<'_>, before: Option<&Ledger>) -> Result<bool> {
+    let begin = begin_read_only(&search_path(&subject.timeline.settings.schemas));
+    session.run("opening a read-only transaction", begin).await?;
+    let now = subject.store.read(session).await?;
+    session.run("ending the read-only transaction", "commit").await?;
+    Ok(now.as_ref() != before)
+}
+
+/// What the stamp of a collection says beside the ledger.
+fn verdict_on(found: &Found<'_>, ledger: Option<&Ledger>) -> verdict::Collection {
+    let stamp = found.observed.as_ref().map(|o| o.stamp.as_ref().map(|s| (s.lineage.as_str(), s.version)));
+    let published = ledger.and_then(|l| l.published.get(&found.name)).copied();
+    verdict::collection(stamp, published, ledger.map(|l| l.lineage.as_str()), ledger.map_or(0, Ledger::at))
 }
 
 /// Functions that name what the versions to come drop; asked only if they drop something.
@@ -474,11 +510,9 @@ impl<'a> Inspection<'a> {
     ) -> Result<CollectionPlan> {
         let ledger = self.ledger.as_ref();
         let published = ledger.and_then(|l| l.published.get(&found.name)).copied();
-        let stamp =
-            found.observed.as_ref().map(|o| o.stamp.as_ref().map(|s| (s.lineage.as_str(), s.version)));
         let lineage = ledger.map(|l| l.lineage.as_str());
         let at = ledger.map_or(0, Ledger::at);
-        let verdict = verdict::collection(stamp, published, lineage, at);
+        let verdict = verdict_on(found, ledger);
         let Some(server) = self.survey.server else {
             return Err(Error::new(ExitCode::Bug, "a collection was found without a Qdrant server"));
         };

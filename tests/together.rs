@@ -3,7 +3,10 @@
 mod common;
 
 use common::World;
+use local_servers::proxy::{Action, Direction, Proxy};
 use std::process::Stdio;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering::SeqCst};
 
 const INSTANCES: usize = 8;
 
@@ -76,4 +79,32 @@ fn eight_on_a_pending_pair() {
     world.record();
     let said = together(&world);
     only_one_worked(&world, &said, "1 applied,2 applied", 2);
+}
+
+/// Its look at Qdrant finds a stamp that is newer than the ledger that it read a moment before.
+#[test]
+fn one_that_goes_to_the_head_between_the_looks_of_another_at_the_two_stores_is_no_skew() {
+    let world = Arc::new(World::empty());
+    world.small_timeline();
+    world.without("0002");
+    world.start(&["true"]).expect(0);
+    world.small_timeline();
+    world.record();
+    let proxy = Proxy::start((world.db.server().host(), world.db.server().port())).unwrap();
+    let (other, went) = (world.clone(), Arc::new(AtomicBool::new(false)));
+    let done = went.clone();
+    proxy.on_chunk(move |chunk| {
+        // The end of the transaction in which the ledger was read.
+        let looked = chunk.direction == Direction::ToServer && chunk.bytes == b"Q\0\0\0\x0bcommit\0";
+        if looked && !done.swap(true, SeqCst) {
+            other.start(&["true"]).expect(0);
+        }
+        Action::Forward
+    });
+    let mut command = world.tandem(["run", "--", "true"]);
+    command.env("DATABASE_URL", proxy.url(&world.db.url()));
+    let output = command.output().unwrap();
+    assert!(went.load(SeqCst));
+    assert!(output.status.success(), "{}", common::text(&output));
+    assert_eq!(world.stamp()["version"], 2);
 }

@@ -601,7 +601,7 @@ mod tests {
         let back = observed("m", NEW, ours(BACK).stamp);
         let led = Observed { aliases: vec!["m".into()], ..shadow("m_7d", VERIFIED, "ours") };
         let half = Observed { aliases: vec!["m".into()], ..shadow("m_7d", COPYING, "ours") };
-        let all = "Snapshot Shadow Copy Replace Live";
+        let all = "Shadow Copy Replace Live";
         // Its name is the last one.
         let mut older = Observed { name: "_tandem_shadow_m_2_2".into(), ..ours(VERIFIED) };
         older.stamp.as_mut().unwrap().epoch = 0;
@@ -614,13 +614,13 @@ mod tests {
                 "one that is only kept",
                 Some(old.clone()),
                 vec![ours(KEPT)],
-                "Snapshot* Shadow* Copy* Replace* Live*",
+                "Shadow* Copy* Replace* Live*",
             ),
             (
                 "another ledger's",
                 Some(old.clone()),
                 vec![shadow("m", VERIFIED, "theirs")],
-                "Snapshot* Shadow* Copy* Replace* Live*",
+                "Shadow* Copy* Replace* Live*",
             ),
             ("absent", None, vec![], "nothing"),
             ("deleted", None, vec![ours(VERIFIED)], "Replace Live"),
@@ -639,8 +639,8 @@ mod tests {
             assert_eq!(stages("m", there.as_ref(), &shadows), wanted, "{case}");
         }
         let real = observed("m_7d", OLD, None);
-        assert_eq!(stages("m", Some(&real), &[]), "Snapshot Shadow Copy SwitchAlias Live");
-        assert_eq!(planned("m", Some(&real), &[], true), "Snapshot Shadow Copy SwitchAlias Sweep Live");
+        assert_eq!(stages("m", Some(&real), &[]), "Shadow Copy SwitchAlias Live");
+        assert_eq!(planned("m", Some(&real), &[], true), "Shadow Copy SwitchAlias Sweep Live");
         let open = |phase| shadow("m_7d", phase, "ours");
         assert_eq!(planned("m", Some(&real), &[open(VERIFIED)], true), "Check SwitchAlias Sweep Live");
         assert_eq!(stages("m", Some(&real), &[open(OPEN)]), "Check SwitchAlias Live");
