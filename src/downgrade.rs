@@ -298,7 +298,8 @@ pub async fn postgres(stores: &mut Stores, way: &Way<'_>, options: &Options<'_>)
                 mirror(timeline, &inspection.foreign, below)?,
                 if below == way.target { committed.as_str() } else { "" }
             ),
-            expected: Some(&to),
+            expected: &to,
+            compared: true,
             optional: way.expected.optional_at(below),
             keep: true,
             collections_digest: None,

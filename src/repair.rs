@@ -657,6 +657,47 @@ pub fn taken(before: &Catalog, effects: &Effects) -> Vec<Obstacle> {
     renamed.chain(labels).collect()
 }
 
+/// What versions would take away without being known to, with its definitions, and the way out.
+pub fn taken_away(before: &Catalog, lost: &[ObjectId]) -> (String, String) {
+    const SHOWN: usize = 10;
+    let objects = || lost.iter().take(SHOWN).filter_map(|id| Some((id, before.objects.get(id)?)));
+    let mut found: Vec<String> = objects()
+        .map(|(id, object)| format!("{} ({})", called(id, object), object.detail.definition()))
+        .collect();
+    let renames: Vec<String> = objects().map(|(id, object)| rename_named(id, object)).collect();
+    if lost.len() > found.len() {
+        found.push(format!("{} more", lost.len() - found.len()));
+    }
+    let remedy = format!(
+        "what is your own and the version names, rename, and start again: {}; what stands on something that it drops, keep by its definition, \
+         drop, and make anew afterwards where it still can be",
+        renames.join("; ")
+    );
+    (found.join(", "), remedy)
+}
+
+/// The user's own index of this name, as it was found.
+pub fn own_index(found: &Catalog, expected: &Expected, schema: &str, name: &str) -> Option<Obstacle> {
+    let is_it = |id: &ObjectId, object: &Object| {
+        id.schema == schema && matches!(&object.detail, Detail::Index(index) if index.name == name)
+    };
+    let (id, object) = found.objects.iter().find(|(id, object)| is_it(id, object))?;
+    (!known(expected).contains(id)).then(|| Obstacle {
+        found: format!("your {} ({})", called(id, object), object.detail.definition()),
+        remedy: rename_named(id, object),
+    })
+}
+
+/// With the name that its owner gave it.
+fn called(id: &ObjectId, object: &Object) -> String {
+    let by = |name: &String| ObjectId { name: name.clone(), ..id.clone() };
+    match &object.detail {
+        Detail::Constraint(constraint) => format!("constraint {}", by(&constraint.name)),
+        Detail::Index(index) => by(&index.name).to_string(),
+        _ => id.to_string(),
+    }
+}
+
 /// The names that an object takes, each with the space in which it is the only one.
 fn names<'a>(id: &'a ObjectId, object: &Object) -> Vec<(&'a str, String)> {
     let named = |space: &str, name: &str| (id.schema.as_str(), format!("{space} {name}"));

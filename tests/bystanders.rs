@@ -391,3 +391,115 @@ fn what_a_version_would_take_is_named_though_the_catalog_is_compared_once_a_run(
     world.db.execute("drop table mine; drop type colour");
     world.start(&["true"]).expect(0);
 }
+
+/// Parts of the user's own on the application's tables, and how they are named: what a catalog shows.
+const PARTS: [(&str, &str); 7] = [
+    (
+        "alter table users add column mine text; insert into users values (1, 'ada', 'a', null, 'kept')",
+        "column users.mine (text)",
+    ),
+    ("alter table users add column mine text default 'm'", "column users.mine (text default 'm')"),
+    (
+        "create index mine on users (name)",
+        "index mine on users (CREATE INDEX mine ON public.users USING btree (name))",
+    ),
+    (
+        "alter table users add constraint mine check (name <> '')",
+        "constraint mine on users (CHECK ((name <> ''::text)))",
+    ),
+    (
+        "create trigger mine before update on users for each row execute function touched()",
+        "trigger mine on users (CREATE TRIGGER mine BEFORE UPDATE",
+    ),
+    (
+        "create policy mine on users using (id > 7)",
+        "policy mine on users (permissive for ALL to public using id > 7)",
+    ),
+    (
+        "create index mine on users (norm(name))",
+        "(CREATE INDEX mine ON public.users USING btree (public.norm(name)))",
+    ),
+];
+
+/// It is missed in the version that takes it, though the catalog is compared once a run; and in a repair.
+#[test]
+fn what_is_the_users_own_on_a_table_that_stays_is_missed_in_the_version_that_takes_it() {
+    let taken = "alter table users drop column if exists mine, drop constraint if exists mine; drop index if exists mine; \
+        drop trigger if exists mine on users; drop policy if exists mine on users; drop function norm(text) cascade; \
+        create function norm(t text) returns text language sql immutable as 'select 1::text'";
+    let first = format!(
+        "{FIRST}create function run(sql text) returns void language plpgsql as $$ begin execute sql; end $$;\n"
+    );
+    // In words of the file, and hidden from whoever reads it.
+    for hidden in [false, true] {
+        let mut recorded = World::empty();
+        let taking = match hidden {
+            false => format!("{taken};\n"),
+            true => {
+                let hex: String = taken.bytes().map(|byte| format!("{byte:02x}")).collect();
+                format!("select run(convert_from(decode('{hex}', 'hex'), 'utf8'));\n")
+            }
+        };
+        recorded.set("QDRANT_URL", "none");
+        recorded.version("0001_first", &first, "");
+        recorded.version("0002_more", "create table more (id int);\n", "");
+        recorded.version("0003_taking", &format!("create table taking (id int);\n{taking}"), "");
+        recorded.version("0004_last", "create table last (id int);\n", "");
+        recorded.record();
+        let ways = [("each-run", false), ("each-version", false), ("each-run", true)];
+        for (check, repaired) in ways.into_iter().take(if hidden { 1 } else { 3 }) {
+            for (own, named) in PARTS {
+                let mut world = recorded.sibling();
+                world.set("QDRANT_URL", "none");
+                let settings = format!("application = \"demo\"\ncatalog_check = \"{check}\"\n");
+                world.migrations.write("tandem.toml", &settings);
+                match repaired {
+                    true => world.db.execute(&format!("{first}create table last (id int);")),
+                    false => _ = world.output(["upgrade", "1"]).expect(0),
+                }
+                world.db.execute(own);
+                let before = objects(&world);
+                let outcome = world.start(&["true"]).expect(76).says(&[named]);
+                if repaired {
+                    assert_eq!(objects(&world), before, "{own}");
+                } else {
+                    outcome.says(&["version 3 (taking) would take away"]);
+                    assert_eq!(ledger(&world), "2", "{check}: {own}");
+                    let gone = before.lines().filter(|object| !objects(&world).contains(object));
+                    assert_eq!(gone.collect::<Vec<_>>(), [""; 0], "{check}: {own}");
+                }
+            }
+        }
+    }
+}
+
+/// An index that is dropped concurrently cannot be had back, so it is asked before whose it is.
+#[test]
+fn an_index_of_the_users_own_is_not_dropped_concurrently() {
+    for up in [
+        "drop index concurrently if exists mine;\n",
+        "create index concurrently if not exists mine on users (nick);\n",
+    ] {
+        for own in ["create index mine on users (name)", "create unique index mine on users (name)"] {
+            let world = at_first(
+                PgVersion::default(),
+                &format!("-- tandem:no-transaction\n{up}create index concurrently by_id on users (id);\n"),
+                "",
+            );
+            world.db.execute(own);
+            world.start(&["true"]).expect(76).says(&[
+                "your index mine on users",
+                "INDEX mine ON public.users USING btree (name)",
+                "alter index public.mine rename to mine_own",
+            ]);
+            assert_eq!(ledger(&world), "1");
+            assert_eq!(
+                world.query("select count(*)::text from pg_indexes where tablename = 'users'"),
+                "2",
+                "{up}"
+            );
+            world.db.execute("alter index public.mine rename to mine_own");
+            world.start(&["true"]).expect(0);
+        }
+    }
+}

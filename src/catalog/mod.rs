@@ -490,6 +490,21 @@ impl Detail {
         }
     }
 
+    /// As its owner knows it, in one line: the statement or expression that makes it, as far as there is one.
+    pub fn definition(&self) -> String {
+        let text = match self {
+            Self::Function(Function { definition, .. }) if !definition.is_empty() => definition,
+            Self::View(View { definition, .. }) | Self::MaterializedView(View { definition, .. }) => {
+                definition
+            }
+            Self::Constraint(Constraint { definition, .. })
+            | Self::Index(IndexDefinition { definition, .. })
+            | Self::Trigger(Trigger { definition, .. }) => definition,
+            _ => &self.comparable(),
+        };
+        text.split_whitespace().collect::<Vec<_>>().join(" ")
+    }
+
     /// Whether both mean the same. `across` says that they come from servers of different major versions.
     pub fn same(&self, other: &Self, across: bool) -> bool {
         if self == other {

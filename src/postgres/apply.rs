@@ -87,8 +87,10 @@ pub struct Apply<'a> {
     pub back_to: Option<Number>,
     /// Statements behind the ledger row, in the same transaction.
     pub closing: String,
-    /// The catalog that must be there afterwards; `None` leaves the comparison to the run's last version.
-    pub expected: Option<&'a Catalog>,
+    /// The catalog that must be there afterwards.
+    pub expected: &'a Catalog,
+    /// It is compared in any case; else only if the version may take something away, and otherwise by the run's last one.
+    pub compared: bool,
     /// What of it may be missing.
     pub optional: &'a Optional,
     /// Keeps the whole catalog in the ledger row: the run's last version.
@@ -327,7 +329,7 @@ async fn in_transaction(
             None => Ok(()),
         };
         let proven = match missed {
-            Ok(()) => prove(session, context, step, unforced).await,
+            Ok(()) => prove(session, context, step, unforced, step.compared || stock).await,
             // What was missed is missing in the next inventory.
             Err(None) if !again => {
                 again = true;
@@ -353,7 +355,7 @@ async fn in_transaction(
 impl Apply<'_> {
     /// Nothing is to be looked at behind its statements, so that the end of the transaction goes in the same message.
     fn ends_with_its_statements(&self, stock: bool) -> bool {
-        self.expected.is_none() && self.version.proof.is_none() && !stock
+        !self.compared && self.version.proof.is_none() && !stock
     }
 
     /// Might its SQL end prepared statements? Then what stands around it relies on none.
@@ -395,7 +397,7 @@ async fn statements(
             guard::watch(context.settings(), version, step.effects, &suspects, Look::UnlessNothingChanged);
         let mut set_up = vec![search_path_set(schemas)];
         if !stock {
-            set_up.push(bystanders::noted());
+            set_up.extend(bystanders::noted());
         }
         let mut behind_locks = Vec::from_iter(watch.kept);
         match watch.look {
@@ -478,7 +480,7 @@ async fn without_transaction(
             Error::new(ExitCode::BadTimeline, format!("{}: this statement could take effect twice", place()))
                 .expected("CREATE, DROP or REINDEX INDEX CONCURRENTLY, or VACUUM, in a no-transaction file")
         })?;
-        if !needed(session, context, &effect).await? {
+        if !needed(session, context, step, &effect).await? {
             continue;
         }
         if let Err(failure) = session.batch(statement.text.to_owned()).await {
@@ -497,7 +499,7 @@ async fn without_transaction(
         }
     }
     session.run("opening the transaction", "begin").await?;
-    let found = match prove(session, context, step, unforced).await {
+    let found = match prove(session, context, step, unforced, step.compared).await {
         Ok(found) => found,
         Err(error) => {
             session.rollback().await?;
@@ -512,6 +514,7 @@ async fn without_transaction(
 async fn needed(
     session: &mut Session,
     context: &Context<'_>,
+    step: &Apply<'_>,
     effect: &NonTransactional,
 ) -> std::result::Result<bool, Stop> {
     let (schema, name) = match effect {
@@ -540,6 +543,23 @@ async fn needed(
         )
         .await?;
     let mut valid = None;
+    // What is dropped outside a transaction cannot be had back.
+    if !matches!(effect, NonTransactional::ReindexIndex { .. })
+        && let Some(obstacle) = repair::own_index(step.before, context.expected, schema, name)
+        && !rows.is_empty()
+    {
+        let version = step.version;
+        return Err(Error::new(
+            ExitCode::Refused,
+            format!(
+                "version {} ({}) drops or makes an index of this name, and it was left as it is: {}",
+                version.number, version.name, obstacle.found
+            ),
+        )
+        .expected(format!("no index of your own is called {name}"))
+        .remedy(format!("rename it, and start again: {}", obstacle.remedy))
+        .into());
+    }
     for i in 0..rows.len() {
         let found: String = cell(&rows, i, 0)?;
         let is_valid: bool = cell(&rows, i, 1)?;
@@ -585,10 +605,11 @@ async fn prove(
     context: &Context<'_>,
     step: &Apply<'_>,
     unforced: &Unforced,
+    compared: bool,
 ) -> Result<Option<Proven>> {
-    let version = step.version;
+    let (version, expected) = (step.version, step.expected);
     let mut found = None;
-    if let Some(expected) = step.expected {
+    if compared {
         let proven = read(session, context, step).await?;
         let actual = &proven.catalog;
         let difference = catalog::compare_leniently(actual, expected, step.optional);
@@ -624,20 +645,16 @@ async fn prove(
         }
         let lost = guard::lost(step.before, actual, step.since, &repair::known(context.expected));
         if !lost.is_empty() {
-            let lost: Vec<String> = lost.iter().map(ToString::to_string).collect();
+            let (found, remedy) = repair::taken_away(step.before, &lost);
             return Err(Error::new(
                 ExitCode::Refused,
                 format!(
-                    "version {} ({}) would take away what it is not known to drop, so it was rolled back: {}",
-                    version.number,
-                    version.name,
-                    lost.join(", ")
+                    "version {} ({}) would take away what it is not known to drop, so it was rolled back: {found}",
+                    version.number, version.name
                 ),
             )
             .expected("everything but what the recorded effects drop is still there afterwards")
-            .remedy(
-                "if these are your own and stand on what the version drops, keep their definitions, drop them, and start again",
-            ));
+            .remedy(remedy));
         }
         found = Some(proven);
     }

@@ -6,8 +6,8 @@
 //! catalog of the managed schemas shows is compared there; see [`super::guard::lost`].
 //!
 //! Whether SQL can take something away is not read off it for certain: it may call a function. Whatever is dropped loses its
-//! rows in `pg_depend`, which the server counts. A version that was not expected to is rolled back, and run once more with an
-//! inventory.
+//! rows in `pg_depend`, which the server counts, or is a column. A version that was not expected to is rolled back, and run once
+//! more with an inventory.
 
 use super::introspect::{Exclude, managed, with_settings};
 use super::session::{Check, Failure, Session, cell, identifier, literal};
@@ -19,6 +19,10 @@ use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 /// How many rows of `pg_depend` this transaction and those right before it have deleted.
 const DELETED: &str =
     "pg_catalog.pg_stat_get_xact_tuples_deleted('pg_catalog.pg_depend'::pg_catalog.regclass)";
+
+/// How many rows of `pg_attribute` they have updated.
+const UPDATED: &str =
+    "pg_catalog.pg_stat_get_xact_tuples_updated('pg_catalog.pg_attribute'::pg_catalog.regclass)";
 
 /// An object as the inventory has it.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
@@ -38,6 +42,8 @@ pub struct Bystander {
     /// One grant a line, role, privilege and options; empty if it has the default ones.
     pub acl: String,
     pub comment: Option<String>,
+    /// Differs where something else has been put in its place; a default has the number of its column.
+    pub print: Option<String>,
 }
 
 impl Bystander {
@@ -174,23 +180,29 @@ pub fn lost<'a>(before: &'a [Bystander], after: &'a [Bystander], ours: &Ours<'_>
         .filter(|object| object.is_relation())
         .map(|object| ((object.schema.as_str(), object.relation.as_str()), ours.explains(object)))
         .collect();
+    let traces: HashSet<_> =
+        before.iter().filter(|o| o.kind == "dropped column").map(Bystander::place).collect();
+    let columns = || {
+        let dropped = after.iter().filter(|object| object.kind == "dropped column");
+        dropped.filter(|object| !traces.contains(&object.place()))
+    };
+    let columns_gone: HashSet<_> = columns().map(|o| (&*o.schema, &*o.relation, o.column.as_str())).collect();
     let told = |object: &Bystander| {
+        let with_column = object.kind == "default"
+            && object
+                .print
+                .as_deref()
+                .is_some_and(|number| columns_gone.contains(&(&*object.schema, &*object.relation, number)));
         let with_schema = object.kind != "schema" && schemas.contains(object.schema.as_str());
         let with_relation = !object.is_relation()
             && match relations.get(&(object.schema.as_str(), object.relation.as_str())) {
                 Some(explained) => !explained || object.kind == "default",
                 None => false,
             };
-        with_schema || with_relation
+        with_column || with_schema || with_relation
     };
-    let traces: HashSet<_> =
-        before.iter().filter(|o| o.kind == "dropped column").map(Bystander::place).collect();
     let there: HashSet<&str> = before.iter().filter(|o| o.is_relation()).map(|o| o.oid.as_str()).collect();
-    let columns = after.iter().filter(|object| {
-        object.kind == "dropped column"
-            && there.contains(object.oid.as_str())
-            && !traces.contains(&object.place())
-    });
+    let columns = columns().filter(|object| there.contains(object.oid.as_str()));
     let found = gone.into_iter().filter(|object| !told(object)).chain(columns);
     found.filter(|object| !ours.explains(object)).collect()
 }
@@ -274,14 +286,26 @@ pub fn may_drop(sql: &str) -> bool {
     ["drop", "replace", " type ", "set default", "execute", "call "].iter().any(|word| sql.contains(word))
 }
 
-/// Notes the counter at the beginning of a transaction without an inventory; an expression.
-pub fn noted() -> String {
-    format!("pg_catalog.set_config('tandem.dropped', {DELETED}::text, true)")
+/// Notes the counters at the beginning of a transaction without an inventory; expressions.
+pub fn noted() -> [String; 2] {
+    [("dropped", DELETED), ("altered", UPDATED)]
+        .map(|(name, count)| format!("pg_catalog.set_config('tandem.{name}', {count}::text, true)"))
 }
 
 /// Has something been dropped since? Never in a transaction that did not note it.
+///
+/// A column of a built-in type depends on nothing, and no row goes with it: it is looked for where one was altered.
 pub fn dropped() -> String {
-    format!("{DELETED} > nullif(pg_catalog.current_setting('tandem.dropped', true), '')::bigint")
+    let more = |name: &str, count: &str| {
+        format!("{count} > nullif(pg_catalog.current_setting('tandem.{name}', true), '')::bigint")
+    };
+    format!(
+        "{} or {} and exists (select from pg_catalog.pg_lock_status() l join pg_catalog.pg_attribute a on a.attrelid = l.relation \
+           where l.pid = pg_catalog.pg_backend_pid() and l.mode = 'AccessExclusiveLock' and a.attisdropped \
+             and pg_catalog.age(a.xmin) between -1000000 and 0)",
+        more("dropped", DELETED),
+        more("altered", UPDATED),
+    )
 }
 
 /// Takes the inventory.
@@ -312,6 +336,7 @@ pub async fn inventory(
             owner: text(8)?,
             acl: text(9)?,
             comment: cell(&rows, i, 10)?,
+            print: cell(&rows, i, 11)?,
         });
     }
     Ok(inventory)

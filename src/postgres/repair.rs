@@ -407,9 +407,9 @@ async fn verify(
         )));
     }
     let lost = guard::lost(step.before, actual, ran, &repair::known(context.expected));
-    let lost: Vec<String> = lost.iter().map(ToString::to_string).collect();
     if !lost.is_empty() {
-        return Err(refused(format!("these would be gone: {}", lost.join(", "))));
+        let (found, remedy) = repair::taken_away(step.before, &lost);
+        return Err(refused(format!("these would be gone: {found}")).remedy(remedy));
     }
     for (number, _) in &step.repair.actions {
         if let Some(version) = step.timeline.version(*number)
