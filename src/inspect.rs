@@ -214,7 +214,8 @@ pub async fn inspect_again<'a>(
     let verdict = verdict::postgres(timeline, expected, &seen, standing);
     let coming = coming(&verdict, timeline);
     let (obstacles, completing) = ahead_of(&verdict, &seen, &coming, expected);
-    let warnings = warnings(&mut stores.session, &coming, expected, head).await?;
+    let mut warnings = warnings(&mut stores.session, &coming, expected, head).await?;
+    warnings.extend(repair::bodies_replaced(&seen.catalog, expected, &coming));
     let Seen { ledger, catalog, foreign, .. } = seen;
     let catalog = untold.unwrap_or(catalog);
     let applied = |number| ledger.as_ref().is_some_and(|l| l.rows.iter().any(|row| row.version == number));
@@ -310,6 +311,8 @@ fn coming(verdict: &verdict::Postgres, timeline: &Timeline) -> Vec<Number> {
         | verdict::Postgres::Adopted { at, .. }
         | verdict::Postgres::Stale { proven: Some(at), .. } => *at,
         verdict::Postgres::Partial { repair, .. } => repair.at,
+        // A first installation, if it may go beside what is there.
+        verdict::Postgres::Foreign { nearest: None, .. } => 0,
         _ => return Vec::new(),
     };
     let mut coming: Vec<Number> = timeline.versions.iter().map(|v| v.number).filter(|n| *n > at).collect();

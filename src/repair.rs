@@ -532,10 +532,109 @@ fn rename(id: &ObjectId) -> String {
 /// version drops or gives another type.
 pub fn in_the_way(actual: &Catalog, expected: &Expected, versions: &[Number]) -> Vec<Obstacle> {
     let known = known(expected);
-    let steps = versions
-        .iter()
-        .filter_map(|number| Some((format!("version {number}"), expected.effects.get(number)?)));
-    in_the_way_of(actual, &known, &|id| known.contains(id), steps)
+    let first = first(expected);
+    let steps = || {
+        let effects = versions.iter().filter_map(|number| match &first {
+            Some((first, effects)) if first == number => Some((*number, effects)),
+            _ => Some((*number, expected.effects.get(number)?)),
+        });
+        effects.map(|(number, effects)| (format!("version {number}"), effects))
+    };
+    let mut obstacles = in_the_way_of(actual, &known, &|id| known.contains(id), steps());
+    obstacles.extend(replaced(actual, expected, steps()));
+    obstacles
+}
+
+/// What the first version makes.
+fn first(expected: &Expected) -> Option<(Number, Effects)> {
+    let added = expected.baseline.objects.iter().map(|(id, object)| (id.clone(), object.clone())).collect();
+    let effects = Effects { server: expected.baseline.server, added, ..Effects::default() };
+    expected.index.versions.first().map(|version| (version.number, effects))
+}
+
+/// What is there under the name of something that is to be made, in a form that no version has: a version that replaces it, or drops
+/// it first, would do so in silence.
+fn replaced<'a>(
+    actual: &Catalog,
+    expected: &Expected,
+    steps: impl Iterator<Item = (String, &'a Effects)>,
+) -> Vec<Obstacle> {
+    let history = history(expected);
+    let across = across(actual, expected);
+    let mut obstacles = Vec::new();
+    for (step, effects) in steps {
+        let added = effects.added.iter().filter(|(id, _)| is_replaceable(id.kind));
+        for (id, made) in added {
+            let Some(found) = actual.objects.get(id) else { continue };
+            let forms = history.get(id).into_iter().flatten().filter_map(|(_, form)| *form);
+            if forms.into_iter().any(|form| found.detail.stands_for(&form.detail, across)) {
+                continue;
+            }
+            let (now, then) = (outline(&found.detail), outline(&made.detail));
+            obstacles.push(Obstacle {
+                found: format!("your {id} is in the way: {step} makes another one of that name. It is now: {now}; {step} makes: {then}"),
+                remedy: format!("rename it: {}", rename_named(id, found)),
+            });
+        }
+    }
+    obstacles
+}
+
+/// A constraint, an index and a sequence are known by what they do, and a table is never replaced.
+fn is_replaceable(kind: Kind) -> bool {
+    matches!(
+        kind,
+        Kind::Function
+            | Kind::View
+            | Kind::MaterializedView
+            | Kind::Trigger
+            | Kind::Policy
+            | Kind::Enum
+            | Kind::Domain
+            | Kind::Composite
+            | Kind::Range
+    )
+}
+
+/// What is compared of it, and its definition.
+fn outline(detail: &Detail) -> String {
+    match detail {
+        Detail::Function(function) if function.definition.is_empty() => detail.comparable(),
+        detail => detail.definition(),
+    }
+}
+
+/// Functions that are there as a version makes them, but for the body, which they get from it: that is lost.
+pub fn bodies_replaced(actual: &Catalog, expected: &Expected, versions: &[Number]) -> Vec<String> {
+    let history = history(expected);
+    let mut warnings = Vec::new();
+    for number in versions {
+        let (left, _) = effects_of(*number, expected);
+        for (id, _) in left {
+            let (Some(Object { detail: Detail::Function(found), .. }), Some(forms)) =
+                (actual.objects.get(id), history.get(id))
+            else {
+                continue;
+            };
+            // Made before, and perhaps by an interrupted run of this one.
+            let made_before = forms.first().is_some_and(|(first, _)| first < number);
+            let the_same = |form: &Object| matches!(&form.detail, Detail::Function(form) if form.definition == found.definition);
+            let unchanged =
+                !found.definition.is_empty() && forms.iter().filter_map(|(_, form)| *form).any(the_same);
+            if made_before || unchanged || across(actual, expected) {
+                continue;
+            }
+            let was = match found.definition.as_str() {
+                "" => "the server cannot print what it was".to_owned(),
+                definition => format!("it was: {definition}"),
+            };
+            warnings.push(format!(
+                "your {id} is in the place of the one that version {number} makes, which replaces it; if it is your own, keep it under another \
+                 name; {was}"
+            ));
+        }
+    }
+    warnings
 }
 
 /// The same for versions that are taken back, each with what that does to the catalog.
@@ -547,8 +646,11 @@ pub fn in_the_way_back(
 ) -> Vec<Obstacle> {
     let known = known(expected);
     let now = expected.catalog_at(at).unwrap_or_default();
-    let steps = steps.iter().map(|(number, effects)| (format!("going back from version {number}"), effects));
-    in_the_way_of(actual, &known, &|id| now.objects.contains_key(id), steps)
+    let steps =
+        || steps.iter().map(|(number, effects)| (format!("going back from version {number}"), effects));
+    let mut obstacles = in_the_way_of(actual, &known, &|id| now.objects.contains_key(id), steps());
+    obstacles.extend(replaced(actual, expected, steps()));
+    obstacles
 }
 
 /// `ours` are the relations that the versions know of where they are.

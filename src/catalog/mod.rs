@@ -502,7 +502,7 @@ impl Detail {
             | Self::Trigger(Trigger { definition, .. }) => definition,
             _ => &self.comparable(),
         };
-        text.split_whitespace().collect::<Vec<_>>().join(" ")
+        text.split_whitespace().collect::<Vec<_>>().join(" ").trim_end_matches(';').to_owned()
     }
 
     /// Whether both mean the same. `across` says that they come from servers of different major versions.

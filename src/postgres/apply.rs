@@ -47,16 +47,28 @@ impl Context<'_> {
         bystanders::inventory(session, &self.settings().schemas, self.exclude).await
     }
 
-    /// Behind `what`: nothing of the inventory is lost, and what was made again has what it had. Else the transaction is rolled back,
-    /// and the answer is the refusal, or `None` if somebody else has dropped what is missed.
+    /// Behind `what`, whose first version it is: nothing of the inventory is lost or replaced, and what was made again has what it
+    /// had. Else the transaction is rolled back, and the answer is the refusal, or `None` if somebody else has dropped what is missed.
     pub(super) async fn missed(
         &self,
         session: &mut Session,
         what: &str,
+        first: Number,
         inventory: &[Bystander],
     ) -> std::result::Result<(), Option<Error>> {
         let now = self.inventory(session).await.map_err(Some)?;
         let ours = Ours { known: repair::known(self.expected), named: Named::by(self.timeline) };
+        let replaced = bystanders::replaced(inventory, &now, &ours.known, self.timeline, first);
+        if !replaced.is_empty() {
+            let (old, new): (Vec<_>, Vec<_>) = replaced.iter().copied().unzip();
+            let is = bystanders::told(session, &new).await.map_err(Some)?;
+            session.rollback().await.map_err(Some)?;
+            let was = bystanders::told(session, &old).await.map_err(Some)?;
+            // One that is not there after the rollback either was somebody else's to drop.
+            return Err(
+                (was.len() == is.len()).then(|| bystanders::would_replace(what, &replaced, &was, &is))
+            );
+        }
         let lost = bystanders::lost(inventory, &now, &ours);
         if !lost.is_empty() {
             session.rollback().await.map_err(Some)?;
@@ -324,8 +336,10 @@ async fn in_transaction(
         }
         let way = if step.back_to.is_some() { "going back from " } else { "" };
         let what = format!("{way}version {} ({})", version.number, version.name);
+        // Going back makes again what was there before.
+        let first = if step.back_to.is_some() { version.number + 1 } else { version.number };
         let missed = match &inventory {
-            Some(inventory) => context.missed(session, &what, inventory).await,
+            Some(inventory) => context.missed(session, &what, first, inventory).await,
             None => Ok(()),
         };
         let proven = match missed {
@@ -828,7 +842,8 @@ pub(super) fn own_objects(
                  make them anew where they still can be",
             )
         }
-        Some("42P07" | "42710" | "42701" | "42723") => {
+        // The last ones are what CREATE OR REPLACE says where what is there cannot be replaced.
+        Some("42P07" | "42710" | "42701" | "42723" | "42P13" | "42P16" | "42809") => {
             let taken = effects.map(|effects| repair::taken(before, effects)).unwrap_or_default();
             if taken.is_empty() {
                 return error;

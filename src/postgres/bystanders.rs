@@ -13,7 +13,7 @@ use super::introspect::{Exclude, managed, with_settings};
 use super::session::{Check, Failure, Session, cell, identifier, literal};
 use crate::catalog::{Kind, ObjectId};
 use crate::error::{Error, ExitCode, Result};
-use crate::timeline::{Timeline, sql};
+use crate::timeline::{Number, Timeline, sql};
 use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 
 /// How many rows of `pg_depend` this transaction and those right before it have deleted.
@@ -57,6 +57,19 @@ impl Bystander {
 
     fn is_relation(&self) -> bool {
         matches!(self.kind.as_str(), "table" | "view" | "materialized view" | "foreign table" | "sequence")
+    }
+
+    /// The last part of what it is called.
+    fn bare_name(&self) -> String {
+        let name = match self.kind.as_str() {
+            "function" | "procedure" | "aggregate" => {
+                let name = self.relation.split('(').next().unwrap_or_default();
+                name.rsplit('.').next().unwrap_or_default()
+            }
+            _ if self.name.is_empty() => &self.relation,
+            _ => &self.name,
+        };
+        name.trim_matches('"').replace("\"\"", "\"")
     }
 
     /// It is listed for what it carries, or as a trace; a column that is gone is only known by its relation.
@@ -205,6 +218,120 @@ pub fn lost<'a>(before: &'a [Bystander], after: &'a [Bystander], ours: &Ours<'_>
     let columns = columns().filter(|object| there.contains(object.oid.as_str()));
     let found = gone.into_iter().filter(|object| !told(object)).chain(columns);
     found.filter(|object| !ours.explains(object)).collect()
+}
+
+/// What is there under the same name, is something else now, and was the user's own: no version has it, and nothing that is said
+/// before the versions that ran names it. In pairs of what it was and what it is.
+pub fn replaced<'a>(
+    before: &'a [Bystander],
+    after: &'a [Bystander],
+    known: &HashSet<&ObjectId>,
+    timeline: &Timeline,
+    first: Number,
+) -> Vec<(&'a Bystander, &'a Bystander)> {
+    let now: HashMap<_, _> = after.iter().map(|object| (object.identity(), object)).collect();
+    let other = |old: &&Bystander| old.print.is_some() && old.kind != "default";
+    let mut found: Vec<_> = before
+        .iter()
+        .filter(other)
+        .filter_map(|old| now.get(&old.identity()).map(|new| (old, *new)))
+        .filter(|(old, new)| old.print != new.print)
+        .collect();
+    if !found.is_empty() {
+        let said = said_before(timeline, first);
+        found.retain(|(old, _)| !(said.contains(&old.bare_name()) || is_known(old, known)));
+    }
+    found
+}
+
+/// The overloads of a function are not told apart: the way in which types are written differs.
+fn is_known(object: &Bystander, known: &HashSet<&ObjectId>) -> bool {
+    let Bystander { schema, relation, managed, .. } = object;
+    let view = |kind| known.contains(&ObjectId::relation(kind, &**schema, &**relation));
+    let function = |id: &&ObjectId| {
+        id.kind == Kind::Function
+            && id.schema == *schema
+            && id.name.split('(').next() == Some(&object.bare_name())
+    };
+    *managed
+        && match object.kind.as_str() {
+            "view" | "materialized view" => view(Kind::View) || view(Kind::MaterializedView),
+            "function" | "procedure" | "aggregate" => known.iter().copied().any(|id| function(&id)),
+            _ => false,
+        }
+}
+
+/// The names in what versions below one make or alter, the words of their blocks and bodies included.
+fn said_before(timeline: &Timeline, number: Number) -> HashSet<String> {
+    let below = timeline.versions.iter().filter(|version| version.number < number);
+    let texts = below
+        .flat_map(|version| version.up.iter().map(|file| file.text.as_str()).chain(version.data.as_deref()));
+    let mut said = HashSet::new();
+    for statement in texts.flat_map(sql::statements) {
+        let makes = ["create", "alter"].iter().any(|word| statement.word(0, word));
+        for token in &statement.tokens {
+            let text = token.text(statement.text);
+            match token.kind {
+                sql::Kind::String => {
+                    let words = text.split(|c: char| !c.is_alphanumeric() && c != '_' && c != '$');
+                    said.extend(words.flat_map(|word| [word.to_owned(), word.to_lowercase()]));
+                }
+                _ if makes => said.extend(token.name(statement.text)),
+                _ => {}
+            }
+        }
+    }
+    said
+}
+
+/// What there is to know about an object to refuse its loss: kind, identity and definition, as SQL names and writes them.
+pub struct Told {
+    kind: String,
+    identity: String,
+    named: String,
+    definition: String,
+}
+
+/// Asks for it, in the order of the objects.
+pub async fn told(session: &mut Session, objects: &[&Bystander]) -> Result<Vec<Told>> {
+    let rows = objects.iter().enumerate().map(|(i, o)| format!("({i}, {}::oid, {}::oid, 0)", o.class, o.oid));
+    let sql = format!(
+        "SELECT i.type, i.identity, pg_describe_object(l.class, l.oid, 0), coalesce({DEFINITION}, '') \
+         FROM (VALUES {}) l (place, class, oid, sub) CROSS JOIN LATERAL pg_identify_object(l.class, l.oid, 0) i ORDER BY l.place;",
+        rows.collect::<Vec<_>>().join(", ")
+    );
+    let answers = session.run("asking what would be replaced", with_settings(&sql)).await?;
+    let mut found = Vec::new();
+    for i in 0..answers.len() {
+        if cell::<&str>(&answers, i, 0)? != "setting" {
+            let definition: String = cell(&answers, i, 3)?;
+            found.push(Told {
+                kind: cell(&answers, i, 0)?,
+                identity: cell(&answers, i, 1)?,
+                named: cell(&answers, i, 2)?,
+                definition: definition.split_whitespace().collect::<Vec<_>>().join(" "),
+            });
+        }
+    }
+    Ok(found)
+}
+
+/// The refusal of versions that would put something else in the place of the user's own.
+pub fn would_replace(what: &str, pairs: &[(&Bystander, &Bystander)], was: &[Told], is: &[Told]) -> Error {
+    let both = was.iter().zip(is).map(|(was, is)| {
+        format!("your {}. It is now: {}; it would be: {}", was.named, was.definition, is.definition)
+    });
+    let renames = was.iter().zip(pairs).map(|(was, (old, _))| {
+        let name = identifier(&format!("{}_own", old.bare_name()));
+        format!("alter {} {} rename to {name}", was.kind, was.identity)
+    });
+    let found = both.collect::<Vec<_>>().join("; ");
+    Error::new(
+        ExitCode::Refused,
+        format!("{what} would replace what is not the application's, so it was rolled back: {found}"),
+    )
+    .expected("everything of your own is as it was afterwards")
+    .remedy(format!("rename it, and start again: {}", renames.collect::<Vec<_>>().join("; ")))
 }
 
 /// The statements that give what was made again its owner, its grants and its comments, each with what it is about.
@@ -379,6 +506,7 @@ pub async fn refusal(
         objects.map(|o| row(&o)).collect::<Vec<_>>().join(", ")
     };
     let asked = DESCRIBED
+        .replace("{definition}", DEFINITION)
         .replace("{lost}", &rows(&mut lost.iter().take(SHOWN).copied()))
         .replace("{gone}", &rows(&mut gone.chain(columns)));
     let answers = session.run("asking what would be lost", with_settings(&asked)).await?;
@@ -464,6 +592,19 @@ fn way_out(kind: &str, identity: &str) -> Option<String> {
     })
 }
 
+/// Of an object `l`, as far as the server can print it.
+const DEFINITION: &str = "\
+    CASE l.class
+        WHEN 'pg_class'::regclass THEN (SELECT CASE WHEN c.relkind IN ('v', 'm') THEN pg_get_viewdef(c.oid)
+            WHEN c.relkind IN ('i', 'I') THEN pg_get_indexdef(c.oid) END FROM pg_class c WHERE c.oid = l.oid AND l.sub = 0)
+        WHEN 'pg_constraint'::regclass THEN pg_get_constraintdef(l.oid)
+        WHEN 'pg_trigger'::regclass THEN pg_get_triggerdef(l.oid)
+        WHEN 'pg_rewrite'::regclass THEN pg_get_ruledef(l.oid)
+        WHEN 'pg_statistic_ext'::regclass THEN pg_get_statisticsobjdef(l.oid)
+        WHEN 'pg_attrdef'::regclass THEN (SELECT pg_get_expr(a.adbin, a.adrelid) FROM pg_attrdef a WHERE a.oid = l.oid)
+        WHEN 'pg_proc'::regclass THEN (SELECT pg_get_functiondef(p.oid) FROM pg_proc p WHERE p.oid = l.oid AND p.prokind IN ('f', 'p', 'w'))
+    END";
+
 const DESCRIBED: &str = "\
 WITH gone (class, oid, sub) AS (VALUES {gone}), lost (class, oid, sub) AS (VALUES {lost}), stands AS (
     SELECT l.class, l.oid, l.sub, d.refclassid, d.refobjid,
@@ -479,16 +620,7 @@ SELECT i.type, i.identity, pg_describe_object(l.class, l.oid, l.sub),
     (SELECT string_agg(DISTINCT pg_describe_object(s.refclassid, s.refobjid, s.refobjsubid), ', ') FROM stands s
      WHERE (s.class, s.oid, s.sub) = (l.class, l.oid, l.sub)
         AND (s.going OR NOT EXISTS (SELECT FROM stands o WHERE (o.class, o.oid, o.sub) = (l.class, l.oid, l.sub) AND o.going))),
-    CASE l.class
-        WHEN 'pg_class'::regclass THEN (SELECT CASE WHEN c.relkind IN ('v', 'm') THEN pg_get_viewdef(c.oid)
-            WHEN c.relkind IN ('i', 'I') THEN pg_get_indexdef(c.oid) END FROM pg_class c WHERE c.oid = l.oid AND l.sub = 0)
-        WHEN 'pg_constraint'::regclass THEN pg_get_constraintdef(l.oid)
-        WHEN 'pg_trigger'::regclass THEN pg_get_triggerdef(l.oid)
-        WHEN 'pg_rewrite'::regclass THEN pg_get_ruledef(l.oid)
-        WHEN 'pg_statistic_ext'::regclass THEN pg_get_statisticsobjdef(l.oid)
-        WHEN 'pg_attrdef'::regclass THEN (SELECT pg_get_expr(a.adbin, a.adrelid) FROM pg_attrdef a WHERE a.oid = l.oid)
-        WHEN 'pg_proc'::regclass THEN (SELECT pg_get_functiondef(p.oid) FROM pg_proc p WHERE p.oid = l.oid AND p.prokind IN ('f', 'p'))
-    END
+    {definition}
 FROM lost l CROSS JOIN LATERAL pg_identify_object(l.class, l.oid, l.sub) i WHERE i.identity IS NOT NULL ORDER BY 1, 2;
 ";
 

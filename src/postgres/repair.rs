@@ -110,10 +110,11 @@ async fn once(
         origins.insert(at, Origin::Completed);
         actual = read(session, context).await?;
     }
-    if let Some(inventory) = inventory.filter(|_| !ran.is_empty()) {
+    let first = origins.iter().find(|(_, origin)| **origin == Origin::Applied).map(|(number, _)| *number);
+    if let (Some(inventory), Some(first)) = (inventory, first) {
         // A version may have sent them away.
         session.forget_prepared();
-        let missed = context.missed(session, "the repair", &inventory).await;
+        let missed = context.missed(session, "the repair", first, &inventory).await;
         missed.map_err(|error| error.unwrap_or_else(|| bystanders::dropped_meanwhile("the repair")))?;
     }
     verify(session, context, step, &actual, &ran).await?;
