@@ -290,7 +290,7 @@ pub async fn postgres(stores: &mut Stores, way: &Way<'_>, options: &Options<'_>)
             version: &down,
             opening: std::mem::take(&mut opening),
             archive: format!("{}{kept}", put_back.before),
-            strays: archive::strays(version, direction, &from, Some(&effects)),
+            watched: archive::watched(store, version, direction, &from, Some(&effects)),
             put_back: format!("{}{}", put_back.after, back.became(&effects)),
             back_to: Some(below),
             closing: format!(

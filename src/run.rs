@@ -241,7 +241,7 @@ async fn commit_postgres(
         let begun = Instant::now();
         let effects = expected.effects.get(&version.number);
         let mut archive = archive::statements(store, version, Direction::Up, &catalog, effects);
-        let strays = archive::strays(version, Direction::Up, &catalog, effects);
+        let watched = archive::watched(store, version, Direction::Up, &catalog, effects);
         since.extend(effects);
         match effects {
             Some(effects) => catalog.apply(effects),
@@ -262,7 +262,7 @@ async fn commit_postgres(
             version,
             opening: std::mem::take(&mut opening),
             archive,
-            strays,
+            watched,
             put_back,
             back_to: None,
             closing: format!("{}{}", mirror(version.number)?, if is_last { committed.as_str() } else { "" }),

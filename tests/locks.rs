@@ -98,6 +98,32 @@ fn who_looks_at_the_past_is_named_by_a_concurrent_build_and_lets_it_end() {
     }
 }
 
+/// What an interrupted build left is dropped first, and that waits as the build does.
+#[test]
+fn who_is_in_the_way_of_dropping_an_invalid_index_is_named_and_lets_it_end() {
+    for version in [PgVersion::V14, PgVersion::V18] {
+        let world = world_on(&Postgres::shared(version).unwrap(), INDEX);
+        world.db.execute(
+            "create index users_by_name on users (name);
+             update pg_index set indisvalid = false where indexrelid = 'users_by_name'::regclass",
+        );
+        let mut somebody = Somebody::called("monthly-report", &world.db.url());
+        somebody.does("begin; select * from users");
+        let mut running = Running::start(&world);
+        for _ in 0..2 {
+            let dropping = running.until("Dropping an INVALID index");
+            assert!(dropping.contains("users_by_name"), "{dropping}");
+            let line = running.until("met a lock and is tried again");
+            assert!(line.contains("monthly-report, idle in transaction for"), "{line}");
+        }
+        assert_eq!(world.query("select max(version)::text from tandem.ledger"), "1");
+        somebody.does("rollback");
+        running.ends_well();
+        let valid = "select indisvalid::text from pg_index where indexrelid = 'users_by_name'::regclass";
+        assert_eq!(world.query(valid), "true");
+    }
+}
+
 #[test]
 fn a_look_behind_somebody_who_keeps_readers_out_names_him_and_ends() {
     for table in ["users", "tandem.ledger"] {

@@ -324,7 +324,11 @@ fn rows_beside_those_that_an_archive_keeps_are_neither_updated_nor_deleted() {
         // A column that goes keeps the rows that have a value there.
         ("alter table users drop column name;\ndelete from users where id = 2;\n".into(), "", None),
         ("alter table users drop column name;\ndelete from users where id = 3;\n".into(), "", users(1, 2)),
-        ("alter table users drop column name;\nupdate users set id = id + 10;\n".into(), "", None),
+        (
+            "alter table users drop column name;\nupdate users set id = id + 10;\n".into(),
+            "",
+            Some("public.users (values in columns that the version leaves as they are)".into()),
+        ),
         (
             "alter table users alter column name type varchar(9);\ndelete from users;\n".into(),
             "",
@@ -362,6 +366,103 @@ fn rows_beside_those_that_an_archive_keeps_are_neither_updated_nor_deleted() {
     }
 }
 
+/// Where a column comes, goes or is converted its rows are updated, and where it is converted they are in other places: the values of
+/// the other columns are watched, whatever the version does to the table.
+#[test]
+fn values_beside_those_that_a_version_fills_or_converts_are_neither_changed_nor_lost() {
+    let first = "create table users (id int primary key, name text, note text, born text);\n\
+        create table keyless (name text, note json);\n\
+        create function run(sql text) returns void language plpgsql as $$ begin execute sql; end $$;\n";
+    let hidden = |sql: &str| {
+        let hex: String = sql.bytes().map(|byte| format!("{byte:02x}")).collect();
+        format!("select run(convert_from(decode('{hex}', 'hex'), 'utf8'));\n")
+    };
+    let values = Some("public.users (values in columns that the version leaves as they are)");
+    let cases: Vec<(String, &str, Option<&str>)> = vec![
+        // A column comes.
+        ("alter table users add column nick text;\nupdate users set nick = name;\n".into(), "", None),
+        ("alter table users add column nick text;\nupdate users set nick = name, note = 'x' where id = 3;\n".into(), "", values),
+        (hidden("alter table users add column nick text; update users set nick = name, note = 'x' where id = 3"), "", values),
+        (hidden("alter table users add column nick text; update users set nick = name"), "", None),
+        (
+            "alter table users add column r float default random();\nupdate users set r = 0, note = 'x' where id = 3;\n".into(),
+            "",
+            values,
+        ),
+        ("alter table users add column r float default random();\nupdate users set r = 0;\n".into(), "", None),
+        // Rows change places with their values.
+        ("alter table users add column nick text;\nupdate users set name = case id when 1 then 'grace' else 'ada' end where id < 3;\n".into(), "", values),
+        ("alter table keyless add column nick text;\nupdate keyless set nick = name;\n".into(), "", None),
+        (
+            "alter table keyless add column nick text;\nupdate keyless set note = '2' where name = 'two';\n".into(),
+            "",
+            Some("public.keyless (values"),
+        ),
+        // What is one's own is among them.
+        ("alter table users add column nick text;\ndo $$ begin update users set own = 'x'; exception when undefined_column then null; end $$;\n".into(), "", values),
+        // The declaration keeps all of them, or just this one.
+        ("alter table users add column nick text;\nupdate users set note = 'x';\n".into(), "[[archive]]\ntable = \"users\"\n", None),
+        (
+            "alter table users add column nick text;\nupdate users set nick = name, note = case id when 3 then 'x' else note end;\n".into(),
+            "[[archive]]\ntable = \"users\"\nwhere = \"id = 3\"\n",
+            None,
+        ),
+        (
+            "alter table users add column nick text;\nupdate users set nick = name, note = 'x';\n".into(),
+            "[[archive]]\ntable = \"users\"\nwhere = \"id = 3\"\n",
+            values,
+        ),
+        // A column goes; its value moves on.
+        ("update users set note = name where name is not null;\nalter table users drop column name;\n".into(), "", None),
+        ("update users set note = 'x';\nalter table users drop column name;\n".into(), "", values),
+        ("delete from users where name is not null;\nalter table users drop column name;\n".into(), "", None),
+        // One is converted, which rewrites the table: as many others go as the archive keeps.
+        ("update users set born = null where born = '';\nalter table users alter column born type date using born::date;\n".into(), "", None),
+        (
+            "alter table users alter column name type varchar(99);\nupdate users set note = 'x' where name is null;\n".into(),
+            "",
+            values,
+        ),
+        (
+            "alter table users alter column name type bytea using name::bytea;\ndelete from users where name is null;\n".into(),
+            "",
+            values,
+        ),
+        // Another NOT NULL or default keeps nothing.
+        ("update users set name = '' where name is null;\nalter table users alter column name set not null;\n".into(), "", None),
+        (
+            "update users set name = '', note = 'x' where name is null;\nalter table users alter column name set not null;\n".into(),
+            "",
+            values,
+        ),
+        (
+            "delete from users where name is null or id = 1;\nalter table users alter column name set not null;\n".into(),
+            "",
+            Some("public.users (0 updated, 2 deleted)"),
+        ),
+        ("update users set note = 'x';\ncomment on column users.name is 'x';\n".into(), "", Some("public.users (3 updated, 0 deleted)")),
+    ];
+    let fill = "alter table users add column own text default 'mine'; \
+        insert into users values (1, 'ada', 'one', '2000-01-01'), (2, 'grace', 'two', ''), (3, null, 'three', null); \
+        insert into keyless values ('one', '{\"a\": 1}'), ('two', null), ('two', null)";
+    for version in [PgVersion::V14, PgVersion::V18] {
+        for (up, toml, named) in &cases {
+            let database = Postgres::shared(version).unwrap().create_database("values");
+            let mut world = World::on(database, local_servers::qdrant());
+            world.set("QDRANT_URL", "none");
+            world.version("0001_first", first, "");
+            world.version("0002_second", up, &format!("{toml}[proof]\nsql = \"select true\"\n"));
+            world.record();
+            world.output(["upgrade", "1"]).expect(0);
+            world.db.execute(fill);
+            let rows = "select string_agg(u::text, ' ' order by id) || (select string_agg(k::text, ' ' order by k::text) from keyless k) from users u";
+            let before = world.query(rows);
+            let outcome = world.start(&["true"]);
+            noticed(&world, outcome, up, *named, rows, &before);
+        }
+    }
+}
+
 /// Between the copy for the archive and the version's own statements nobody writes a row that no copy has.
 #[test]
 fn what_a_version_takes_away_is_not_written_to_once_it_is_copied() {
@@ -379,6 +480,21 @@ fn what_a_version_takes_away_is_not_written_to_once_it_is_copied() {
     let written = write.join().is_ok();
     assert!(!written, "a row was written that nothing keeps");
     assert_eq!(world.query("select string_agg(row ->> 'id', ',') from tandem.archive"), "1");
+}
+
+/// A declaration that the server does not take is no fault of the file's first statement.
+#[test]
+fn what_fails_while_rows_are_kept_is_not_put_down_to_the_first_statement() {
+    let world = second(
+        "delete from users;\n",
+        "[[archive]]\ntable = \"users\"\nwhere = \"1 / id = 1\"\n[proof]\nsql = \"select true\"\n",
+    );
+    world.db.execute("insert into users values (0, 'ada')");
+    let outcome = world.start(&["true"]).expect(1).says(&[
+        "0002_second.up.sql: in front of its first statement, while what it takes away is kept (`insert into \"tandem\".archive",
+        "division by zero",
+    ]);
+    assert!(!outcome.stderr.contains("statement 1"), "{}", outcome.stderr);
 }
 
 /// All of a repair is one transaction, whose earlier versions' rows are old ones for the later.

@@ -1,16 +1,17 @@
 //! Applying versions: each is one transaction with its ledger row and the comparison of the catalog.
 
 use super::again::{self, Again, Prints};
+use super::archive::Watched;
 use super::bystanders::{self, Bystander, Named, Ours};
 use super::guard::{self, Look, Suspects};
 use super::introspect::{self, Exclude, Known};
 use super::lock::Held;
 use super::session::{
-    CONTRACT_BROKEN, Check, DROPPED, Failure, Session, cell, contract_assertion, identifier, literal,
-    search_path_set, set_search_path, unprepared,
+    CONTRACT_BROKEN, Check, DROPPED, Failure, Session, UNSUMMED, cell, contract_assertion, identifier,
+    literal, search_path_set, set_search_path, unprepared,
 };
 use super::store::{Entry, Store};
-use super::strays::Strays;
+use super::strays;
 use crate::catalog::{self, Catalog, Detail, Effects, Expected, Kind, ObjectId, Optional};
 use crate::error::{Error, ExitCode, Result};
 use crate::ledger::Origin;
@@ -91,8 +92,8 @@ pub struct Apply<'a> {
     pub opening: String,
     /// The statements that keep what the version takes away.
     pub archive: String,
-    /// What notices that rows beside these are changed or deleted.
-    pub strays: Strays,
+    /// The tables whose rows it may change.
+    pub watched: Watched,
     /// The statements behind the version's own that put back what the opposite step kept.
     pub put_back: String,
     /// The version below, if this one is taken back: `version.up` is its `down.sql` then.
@@ -300,8 +301,7 @@ async fn in_transaction(
     unforced: &Unforced,
 ) -> std::result::Result<Option<Proven>, Stop> {
     let version = step.version;
-    let sql = [version.up.as_ref().map(|file| file.text.as_str()), version.data.as_deref()];
-    let mut stock = sql.into_iter().flatten().any(bystanders::may_drop);
+    let mut stock = step.sql().any(bystanders::may_drop);
     let mut again = false;
     loop {
         let inventory = if stock { Some(context.inventory(session).await?) } else { None };
@@ -372,10 +372,15 @@ impl Apply<'_> {
         !self.compared && self.version.proof.is_none() && !stock
     }
 
+    /// What the version runs.
+    fn sql(&self) -> impl Iterator<Item = &str> {
+        let up = self.version.up.as_ref().map(|file| file.text.as_str());
+        up.into_iter().chain(self.version.data.as_deref())
+    }
+
     /// Might its SQL end prepared statements? Then what stands around it relies on none.
     fn sends_prepared_away(&self) -> bool {
-        let sql = [self.version.up.as_ref().map(|file| file.text.as_str()), self.version.data.as_deref()];
-        sql.into_iter().flatten().any(|sql| {
+        self.sql().any(|sql| {
             let sql = sql.to_ascii_lowercase();
             sql.contains("deallocate") || sql.contains("discard")
         })
@@ -406,9 +411,17 @@ async fn statements(
     let assertion = contract_assertion(schemas, Some(&context.held.absence()), Some(&bystanders::dropped()));
     let ends = step.ends_with_its_statements(stock);
     let mut suspects = Suspects::default();
+    let mut summed = step.sql().any(strays::may_write);
     loop {
-        let watch =
-            guard::watch(context.settings(), version, step.effects, &suspects, Look::UnlessNothingChanged);
+        let watch = guard::watch(
+            context.settings(),
+            step.effects,
+            &step.watched,
+            &suspects,
+            Look::UnlessNothingChanged,
+            summed,
+        );
+        let stray = strays::watch(&step.watched.partly, summed);
         let mut set_up = vec![search_path_set(schemas)];
         if !stock {
             set_up.extend(bystanders::noted());
@@ -420,7 +433,7 @@ async fn statements(
             look => set_up.extend(look),
         }
         let Unforced { lift, restore } = unforced;
-        let (strays, put_back) = (&step.strays.after, &step.put_back);
+        let (strays, put_back) = (&stray.after, &step.put_back);
         let mut assertions = vec![assertion.clone()];
         let mut watched = Vec::new();
         match watch.after {
@@ -451,20 +464,33 @@ async fn statements(
         begin.push_str(&step.archive);
         begin.push_str(&suspects.lock());
         begin.push_str(&behind_locks);
-        begin.push_str(&step.strays.before);
+        begin.push_str(&stray.before);
         // A line break ends a comment on the last line of the file.
         let body = format!("{begin}{up}\n;{data}\n;{watched}{strays}{put_back}{restore}{assertions}{ending}");
         let result = session.batch(body).await;
         if let Err(failure) = &result
-            && suspects.is_empty()
-            && let Some(found) = Suspects::of(failure)
+            && once_more(failure, &mut suspects, &mut summed)
         {
             session.rollback().await?;
             session.send_prepared_away().await?;
-            suspects = found;
             continue;
         }
         return Ok((begin, result.map(drop)));
+    }
+}
+
+/// Is a version to be run once more, with something looked at before that turned out to matter?
+pub(super) fn once_more(failure: &Failure, suspects: &mut Suspects, summed: &mut bool) -> bool {
+    if failure.code.as_deref() == Some(UNSUMMED) && !*summed {
+        *summed = true;
+        return true;
+    }
+    match Suspects::of(failure) {
+        Some(found) if suspects.is_empty() => {
+            *suspects = found;
+            true
+        }
+        _ => false,
     }
 }
 
@@ -952,7 +978,19 @@ fn place(up: &SqlFile, begin: &str, failure: &Failure) -> String {
     let prefix = begin.chars().count();
     let own = sql::statements(&up.text);
     let skipped = sql::statements(begin).len();
-    let index = failure.completed.saturating_sub(skipped);
+    let Some(index) = failure.completed.checked_sub(skipped) else {
+        // What the blocks there run is told by the context.
+        let of_block = |context: &str| {
+            let (statement, _) = context.strip_prefix("SQL statement \"")?.split_once("\"\n")?;
+            Some(statement.split_whitespace().collect::<Vec<_>>().join(" "))
+        };
+        let tried = failure.context.as_deref().and_then(of_block);
+        let tried = tried.map_or_else(String::new, |statement| format!(" (`{statement}`)"));
+        return format!(
+            "{}: in front of its first statement, while what it takes away is kept{tried}: ",
+            up.path
+        );
+    };
     let (line, column) = match failure.position.and_then(|p| p.checked_sub(prefix)) {
         Some(position) if position >= 1 && position <= up.text.chars().count() => {
             sql::line_column_of_position(&up.text, position)
@@ -1008,6 +1046,43 @@ pub async fn blockers(session: &mut Session, schemas: &[String], waiting: Waitin
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_failure_in_front_of_the_file_is_not_put_down_to_its_first_statement() {
+        let up = SqlFile {
+            path: "0002_b.up.sql".into(),
+            text: "\nselect 1;\nselect 2;\n".into(),
+            transaction: true,
+        };
+        let begin = "begin; execute a; do $$ begin perform 1; perform 2; end $$;\n";
+        let at = |completed: usize, context: Option<&str>| {
+            let failure = Failure {
+                code: Some("55P03".into()),
+                message: "canceling statement due to lock timeout".into(),
+                detail: None,
+                hint: None,
+                context: context.map(str::to_owned),
+                position: None,
+                completed,
+                lost: false,
+            };
+            place(&up, begin, &failure)
+        };
+        let block = "SQL statement \"lock table \"public\".\"users\" in access exclusive mode\"\nPL/pgSQL function inline_code_block line 1";
+        for (completed, context, place) in [
+            (
+                2,
+                Some(block),
+                "0002_b.up.sql: in front of its first statement, while what it takes away is kept (`lock table \"public\".\"users\" in access exclusive mode`): ",
+            ),
+            (1, None, "0002_b.up.sql: in front of its first statement, while what it takes away is kept: "),
+            (3, None, "0002_b.up.sql:2:1: statement 1 (`select 1;`): "),
+            (4, None, "0002_b.up.sql:3:1: statement 2 (`select 2;`): "),
+            (5, None, "0002_b.up.sql: behind its last statement: "),
+        ] {
+            assert_eq!(at(completed, context), place);
+        }
+    }
 
     #[test]
     fn two_that_met_a_lock_do_not_try_again_together() {

@@ -3,7 +3,7 @@
 
 use super::session::{identifier, literal};
 use super::store::Store;
-use super::strays::{self, Partly, Strays};
+use super::strays::Partly;
 use crate::catalog::{Catalog, Detail, Effects, Kind, ObjectId};
 use crate::timeline::Version;
 use std::collections::{BTreeMap, BTreeSet};
@@ -114,27 +114,67 @@ pub fn statements(
         .collect()
 }
 
-/// What notices that other rows of the same tables are changed or deleted.
-pub fn strays(
+/// Tables of which a version may change rows, because they are kept or because a column has to be filled.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Watched {
+    /// Those of which the archive keeps every row, as SQL names them.
+    pub whole: Vec<String>,
+    /// The others.
+    pub partly: Vec<Partly>,
+}
+
+/// The tables whose rows a version may change, with what notices that it changes or deletes more than that.
+pub fn watched(
+    store: &Store,
     version: &Version,
     direction: Direction,
     before: &Catalog,
     effects: Option<&Effects>,
-) -> Strays {
-    let added = |table: &str| {
-        effects
-            .into_iter()
-            .flat_map(|effects| &effects.added)
-            .any(|(id, _)| id.kind == Kind::Column && qualified(id) == table)
+) -> Watched {
+    let Some(effects) = effects else { return Watched::default() };
+    let mut watched = Watched::default();
+    let mut refilled = refilled(before, effects);
+    for Rows { table, condition, .. } in all(version, direction, before, Some(effects)) {
+        let touched = refilled.remove(&table);
+        if condition.is_none() {
+            watched.whole.push(table);
+            continue;
+        }
+        watched.partly.push(Partly {
+            archived: store.archived_now(version.number, &table),
+            refilled: touched.is_some(),
+            touched: touched.unwrap_or_default(),
+            table,
+            condition,
+        });
+    }
+    watched.partly.extend(refilled.into_iter().map(|(table, touched)| Partly {
+        archived: store.archived_now(version.number, &table),
+        table,
+        condition: None,
+        touched,
+        refilled: true,
+    }));
+    watched
+}
+
+/// Tables that get columns, or whose columns a version drops, converts or gives another default or NOT NULL; with those.
+fn refilled(before: &Catalog, effects: &Effects) -> BTreeMap<String, Vec<String>> {
+    let mut tables: BTreeMap<String, Vec<String>> = BTreeMap::new();
+    let is_column = |id: &&ObjectId| {
+        let table = ObjectId::relation(Kind::Table, &*id.schema, &*id.relation);
+        id.kind == Kind::Column && before.objects.contains_key(&table)
     };
-    let tables: Vec<Partly> = all(version, direction, before, effects)
-        .into_iter()
-        .filter_map(|rows| {
-            let refilled = rows.why.starts_with(COLUMNS) || added(&rows.table);
-            Some(Partly { condition: rows.condition?, refilled, table: rows.table })
-        })
-        .collect();
-    strays::watch(&tables)
+    for id in effects.added.iter().map(|(id, _)| id).filter(is_column) {
+        tables.entry(qualified(id)).or_default();
+    }
+    let changed = effects.changed.iter().filter(|(id, after)| {
+        before.objects.get(id).is_some_and(|old| !old.detail.same(&after.detail, false))
+    });
+    for id in changed.map(|(id, _)| id).chain(&effects.removed).filter(is_column) {
+        tables.entry(qualified(id)).or_default().push(id.name.clone());
+    }
+    tables
 }
 
 /// All rows to keep, by table.

@@ -8,10 +8,10 @@
 //! Whether it did is not known behind the version, and asking each table before each version costs too much: a version that
 //! meets the case is rolled back and run once more, with these [`Suspects`] looked at first.
 
-use super::session::{Check, EMPTIED, Failure, UNDECLARED, literal, raise};
-use crate::catalog::render::relation;
+use super::archive::Watched;
+use super::session::{Check, EMPTIED, Failure, UNDECLARED, UNSUMMED, literal, raise};
 use crate::catalog::{Catalog, Detail, Effects, Kind, ObjectId, side_by_side};
-use crate::timeline::{Settings, Version};
+use crate::timeline::Settings;
 use std::collections::{BTreeSet, HashSet};
 
 /// What watches the rows of one version: expressions for select lists, and what is told which tables.
@@ -78,28 +78,25 @@ impl Suspects {
 /// The statements before and after those of a version that make the transaction fail if it updates, deletes or truncates rows
 /// without an `[[archive]]`. There are none for the first version, which meets no rows.
 ///
-/// Not undeclared are: rows of tables that the version makes, those that the archive keeps anyway because the table or one of its
-/// columns is dropped or converted, and updates of a table that gets a column, which has to be filled.
+/// Not undeclared are: rows of tables that the version makes, those of tables of which the archive keeps some, which
+/// [`super::strays`] watches, and updates of a table whose columns change, which have to be filled: of these the other values must have been
+/// `summed` up.
 pub fn watch(
     settings: &Settings,
-    version: &Version,
     effects: Option<&Effects>,
+    watched: &Watched,
     suspects: &Suspects,
     look: Look,
+    summed: bool,
 ) -> Watch {
-    let Some(effects) = effects else { return Watch::default() };
-    let mut kept: BTreeSet<String> = version.archives.iter().map(|archive| archive.table.clone()).collect();
-    let parts = effects.removed.iter().filter(|id| matches!(id.kind, Kind::Table | Kind::Column));
-    kept.extend(parts.map(relation));
-    let columns = |objects: &[(ObjectId, crate::catalog::Object)]| -> BTreeSet<String> {
-        objects.iter().filter(|(id, _)| id.kind == Kind::Column).map(|(id, _)| relation(id)).collect()
-    };
-    let made: BTreeSet<String> =
-        effects.added.iter().filter(|(id, _)| id.kind == Kind::Table).map(|(id, _)| relation(id)).collect();
-    let filled: BTreeSet<String> = columns(&effects.added).difference(&made).cloned().collect();
-    // A changed type is among them; a changed default needs no rows.
-    kept.extend(columns(&effects.changed));
-    let array = |names: &BTreeSet<String>| {
+    if effects.is_none() {
+        return Watch::default();
+    }
+    let (some, none): (Vec<_>, Vec<_>) = watched.partly.iter().partition(|table| table.condition.is_some());
+    let kept: BTreeSet<&str> =
+        watched.whole.iter().chain(some.iter().map(|partly| &partly.table)).map(String::as_str).collect();
+    let filled: BTreeSet<&str> = none.iter().map(|partly| partly.table.as_str()).collect();
+    let array = |names: &BTreeSet<&str>| {
         format!(
             "array[{}]::pg_catalog.text[]",
             names.iter().map(|name| literal(name)).collect::<Vec<_>>().join(", ")
@@ -189,12 +186,12 @@ pub fn watch(
              where a.attrelid = c.oid and a.attname = 'tableoid' and pg_catalog.age(a.xmin) between {OLDEST} and 0))), \
          changed as (select c.*, c.refiled and not c.oid::bigint = any (empty) and {rows_left} <= c.inserted as emptied, relations && filled as filled \
            from w cross join touched c where not relations && kept), \
-         u as (select pg_catalog.string_agg(name || case when emptied then ' (emptied)' \
-               else pg_catalog.format(' (%s updated, %s deleted)', updated, deleted) end, ', ' order by name) filter (where not emptied or looked) as undeclared, \
+         u as (select pg_catalog.bool_or(updated > 0 and filled) as unsummed, pg_catalog.string_agg(name || case when emptied then ' (emptied)' \
+               else pg_catalog.format(' (%s updated, %s deleted)', updated, deleted) end, ', ' order by name) filter (where (not emptied or looked) and is_undeclared) as undeclared, \
              pg_catalog.string_agg(oid::text, ' ') filter (where emptied) as suspects \
-           from changed cross join (select coalesce((watched ->> 'looked')::boolean, false) as looked from w) l \
-           where emptied or deleted > 0 or updated > 0 and not filled) \
-         select null::pg_catalog.tsvector from u where case when undeclared is not null then {undeclared} when suspects is not null then {suspects} \
+           from (select *, emptied or deleted > 0 or updated > 0 and not filled as is_undeclared from changed) changed \
+             cross join (select coalesce((watched ->> 'looked')::boolean, false) as looked from w) l) \
+         select null::pg_catalog.tsvector from u where case when undeclared is not null then {undeclared} when suspects is not null then {suspects} {unsummed}\
            else pg_catalog.length(pg_catalog.set_config('tandem.watched', '', false)) end > 0",
         OLDEST = -1_000_000,
         there = set("watched", "there"),
@@ -211,6 +208,10 @@ pub fn watch(
             "'rows were updated or deleted that the archive does not keep: ' || undeclared"
         ),
         suspects = raise(EMPTIED, "suspects"),
+        unsummed = match summed {
+            true => String::new(),
+            false => format!("when unsummed then {} ", raise(UNSUMMED, "'rows may be lost ' || unsummed")),
+        },
     );
     // Who updates, deletes or truncates holds a lock to the end, and there are fewer of those than tables.
     let after = format!(

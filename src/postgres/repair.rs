@@ -10,6 +10,7 @@ use super::session::{
     Check, Failure, Session, cell, contract_assertion, literal, search_path, set_search_path, unprepared,
 };
 use super::store::Entry;
+use super::strays;
 use crate::catalog::render::{Completion, Statement, complete_beside, relation};
 use crate::catalog::{Catalog, Detail, Effects, Expected, Kind, ObjectId, compare_leniently};
 use crate::error::{Error, ExitCode, Result};
@@ -177,10 +178,14 @@ async fn run(
     effects: Option<&Effects>,
 ) -> std::result::Result<(), Stop> {
     let kept = archive::statements(context.store, version, Direction::Up, there, effects);
-    let strays = archive::strays(version, Direction::Up, there, effects);
+    let watched = archive::watched(context.store, version, Direction::Up, there, effects);
     let mut suspects = Suspects::default();
+    let sql = version.up.as_ref().map(|up| up.text.as_str()).into_iter().chain(version.data.as_deref());
+    let mut summed = sql.into_iter().any(strays::may_write);
     let (begin, result) = loop {
-        let watch = guard::watch(context.settings(), version, effects, &suspects, Look::Always);
+        let settings = context.settings();
+        let watch = guard::watch(settings, effects, &watched, &suspects, Look::Always, summed);
+        let strays = strays::watch(&watched.partly, summed);
         // TRUNCATE gives no other file to a table that has got one in the same transaction, unless a savepoint is between.
         let begin = format!(
             "{}savepoint tandem_watch;{kept}{}{}{}",
@@ -203,12 +208,10 @@ async fn run(
         );
         let result = session.batch(body).await;
         if let Err(failure) = &result
-            && suspects.is_empty()
-            && let Some(found) = Suspects::of(failure)
+            && apply::once_more(failure, &mut suspects, &mut summed)
         {
             session.run("going back to a savepoint", "rollback to savepoint tandem_watch").await?;
             session.send_prepared_away().await?;
-            suspects = found;
             continue;
         }
         break (begin, result);

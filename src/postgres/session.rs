@@ -340,6 +340,9 @@ pub const EMPTIED: &str = "TD003";
 /// SQLSTATE of a version that dropped something although nobody had taken stock.
 pub const DROPPED: &str = "TD004";
 
+/// SQLSTATE of a version that may have changed rows whose values nobody had summed up.
+pub const UNSUMMED: &str = "TD005";
+
 const HINTS: [(&str, &str); 2] = [
     (CONTRACT_BROKEN, "remove the SET, or undo it at the end of the file"),
     (UNDECLARED, "declare them in the version's TOML: [[archive]] with table and where"),

@@ -490,6 +490,16 @@ impl Store {
         )
     }
 
+    /// What this transaction has put into the archive of a table for a version, as `a`.
+    pub fn archived_now(&self, version: Number, table: &str) -> String {
+        format!(
+            "{}.archive a where a.timeline = {} and a.version = {version} and a.relation = {} and pg_catalog.age(a.xmin) between -1000000 and 0",
+            self.schema,
+            self.key,
+            literal(&table.replace('"', ""))
+        )
+    }
+
     /// Takes back a version's row, and keeps the proven catalog with the row of the version below.
     pub fn step_back(
         &self,

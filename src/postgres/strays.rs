@@ -4,21 +4,27 @@
 //! behind it: they must still be there as they were, which the place and the transaction of each row version tell. Nothing is
 //! asked behind a version that has touched no row of the table.
 //!
-//! A table that the version has rewritten has its rows in other places. There the rows that are gone may not be more than those that
-//! the archive keeps.
+//! Where a column comes, goes or is converted, rows may be updated, and a table that the version has rewritten has its rows in other
+//! places. There the values of all other columns are summed up, over the whole table and over the rows that the archive does not keep,
+//! before the version and behind it. If the first differs, the second must be the same; which rows those are then is told by the
+//! primary key. A sum costs two readings of the table, so it is only taken for versions that may write: their words tell, and one that
+//! wrote although they did not is rolled back and run once more.
 
-use super::session::{UNDECLARED, literal};
+use super::session::{UNDECLARED, UNSUMMED, literal};
 use std::fmt::Write as _;
 
-/// A table of which the archive keeps some rows.
+/// A table of which the archive keeps some rows, or none though its columns change.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Partly {
     /// As SQL names it.
     pub table: String,
     /// Which rows are kept.
-    pub condition: String,
-    /// One of its columns is dropped or converted, or it gets one: other rows may be updated.
+    pub condition: Option<String>,
+    /// Its columns that the version drops, converts or gives another form; whether it has any, or gets some.
+    pub touched: Vec<String>,
     pub refilled: bool,
+    /// The archived rows of this version, as `a`: what follows FROM.
+    pub archived: String,
 }
 
 /// What stands around a version's own statements.
@@ -28,16 +34,24 @@ pub struct Strays {
     pub after: String,
 }
 
+/// May this SQL change or delete rows? The server's counters tell in the cases in which its words do not.
+pub fn may_write(sql: &str) -> bool {
+    let sql = sql.to_ascii_lowercase();
+    ["update", "delete", "merge", "execute", "call "].iter().any(|word| sql.contains(word))
+}
+
 /// The statements that notice such rows; empty if there is no such table.
 ///
 /// A savepoint gives the rows that the version writes a transaction id that is younger than those of all rows before.
-pub fn watch(tables: &[Partly]) -> Strays {
+pub fn watch(tables: &[Partly], summed: bool) -> Strays {
     let mut watch = Strays::default();
-    for (i, table) in tables.iter().enumerate() {
-        watch.before.push_str(&before(i, table));
-        watch.after.push_str(&after(i, table.refilled));
+    // Where nothing is kept, the counters tell of all that is deleted.
+    let tables = tables.iter().filter(|table| table.condition.is_some() || summed);
+    for (i, table) in tables.enumerate() {
+        watch.before.push_str(&before(i, table, summed));
+        watch.after.push_str(&after(i, table));
     }
-    if !tables.is_empty() {
+    if !watch.before.is_empty() {
         watch.before.push_str("savepoint tandem_rows;");
         watch.after.insert_str(0, "release savepoint tandem_rows;");
     }
@@ -52,31 +66,71 @@ const TREE: &str = "with recursive tree (oid) as (select t union select i.inhrel
        coalesce(pg_catalog.sum(pg_catalog.pg_stat_get_xact_tuples_deleted(c.oid)), 0) \
      into files, inserted, updated, deleted from tree join pg_catalog.pg_class c on c.oid = tree.oid";
 
-fn before(i: usize, table: &Partly) -> String {
-    let Partly { table, condition, .. } = table;
+/// How many rows there are and what they sum up to, over these columns of `r`; for `format`, whose first argument the columns are.
+const SUM: &str = "pg_catalog.json_build_array(pg_catalog.count(*), pg_catalog.sum(pg_catalog.hashtextextended(row(%1$s)::text, 0)))";
+
+/// What decides how values are written.
+const WRITTEN: &str =
+    "array['DateStyle', 'IntervalStyle', 'TimeZone', 'bytea_output', 'extra_float_digits', 'xmlbinary']";
+
+fn before(i: usize, table: &Partly, summed: bool) -> String {
+    let Partly { table, condition, touched, refilled, .. } = table;
+    let kept = condition.as_deref().unwrap_or("false");
     let count = format!(
         "select pg_catalog.count(*) filter (where not is_kept), \
            coalesce(pg_catalog.json_agg(place) filter (where is_kept), '[]'), pg_catalog.min(age) \
-         from (select (({condition}\n) is true) as is_kept, pg_catalog.age(kept.xmin) as age, kept.tableoid::text || kept.ctid::text as place from {table} as kept) as counted"
+         from (select (({kept}\n) is true) as is_kept, pg_catalog.age(kept.xmin) as age, kept.tableoid::text || kept.ctid::text as place from {table} as kept) as counted"
     );
+    let mut sum = String::new();
+    if summed {
+        let touched: Vec<String> = touched.iter().map(|name| literal(name)).collect();
+        sum = format!(
+            "select pg_catalog.json_agg(pg_catalog.json_build_array(a.attnum, a.atttypid) order by a.attnum), \
+                 pg_catalog.string_agg(pg_catalog.format('r.%I', a.attname), ', ' order by a.attnum) into columns, names \
+               from pg_catalog.pg_attribute a where a.attrelid = t and a.attnum > 0 and not a.attisdropped and a.attgenerated = '' \
+                 and a.attname <> all (array[{touched}]::pg_catalog.text[]); \
+             select pg_catalog.json_agg(pg_catalog.json_build_array(a.attnum, a.attname)) into key from pg_catalog.pg_index x \
+               join pg_catalog.pg_attribute a on a.attrelid = x.indrelid and a.attnum = any (x.indkey) where x.indrelid = t and x.indisprimary \
+               having pg_catalog.bool_and(a.attname <> all (array[{touched}]::pg_catalog.text[])); \
+             execute pg_catalog.format({sums}, coalesce(names, '')) into summed, apart;",
+            touched = touched.join(", "),
+            sums = literal(&format!(
+                "select {all}, {others} from (select kept.*, (({kept}\n) is true) as \"tandem kept\" from {table} as kept) r",
+                all = SUM,
+                others = "pg_catalog.json_build_array(pg_catalog.count(*) filter (where not r.\"tandem kept\"), \
+                    pg_catalog.sum(pg_catalog.hashtextextended(row(%1$s)::text, 0)) filter (where not r.\"tandem kept\"))",
+                kept = kept.replace('%', "%%"),
+                table = table.replace('%', "%%"),
+            )),
+        );
+    }
+    // Where nothing is kept, nothing has locked it yet.
+    let lock = match (condition, refilled) {
+        (None, true) => format!(
+            "if pg_catalog.has_table_privilege(t, 'update, delete, truncate') then lock table {table} in access exclusive mode; end if;"
+        ),
+        _ => String::new(),
+    };
     format!(
         "do $tandem$ declare t oid := pg_catalog.to_regclass({name}); others bigint; places json; youngest integer; files json; \
-           inserted numeric; updated numeric; deleted numeric; \
+           inserted numeric; updated numeric; deleted numeric; columns json; names text; key json; summed json; apart json; \
          begin \
            if t is null or not exists (select from pg_catalog.pg_class c where c.oid = t and c.relkind in ('r', 'p')) then \
              perform pg_catalog.set_config('tandem.rows_{i}', '', true); return; \
-           end if; \
-           execute {count} into others, places, youngest; {TREE}; \
+           end if; {lock} \
+           execute {count} into others, places, youngest; {sum} {TREE}; \
            perform pg_catalog.set_config('tandem.rows_{i}', pg_catalog.json_build_object('table', t, 'others', others, 'kept', places, \
              'files', files, 'inserted', inserted, 'updated', updated, 'deleted', deleted, \
-             'youngest', youngest)::text, true); \
+             'youngest', youngest, 'columns', columns, 'key', key, 'summed', summed, 'apart', apart, \
+             'written', (select pg_catalog.json_object_agg(w, pg_catalog.current_setting(w)) from pg_catalog.unnest({WRITTEN}) w))::text, true); \
          end $tandem$;\n",
         name = literal(table),
         count = literal(&count),
     )
 }
 
-fn after(i: usize, refilled: bool) -> String {
+fn after(i: usize, table: &Partly) -> String {
+    let Partly { refilled, archived, .. } = table;
     let mut sql = String::new();
     // Rows of a detached partition are where they were.
     let _ = write!(
@@ -84,6 +138,7 @@ fn after(i: usize, refilled: bool) -> String {
         "do $tandem$ declare s json := nullif(pg_catalog.current_setting('tandem.rows_{i}'), ''); t oid := (s ->> 'table')::oid; \
            others bigint := (s ->> 'others')::bigint; kept bigint := pg_catalog.json_array_length(s -> 'kept'); \
            files json; inserted numeric; updated numeric; deleted numeric; stayed bigint; stayed_kept bigint := 0; there bigint; stray numeric := 0; \
+           rewritten boolean; columns json; names text; keyed text; summed json; found text; \
          begin \
            if t is null or not exists (select from pg_catalog.pg_class c where c.oid = t) then return; end if; \
            {TREE}; \
@@ -91,7 +146,8 @@ fn after(i: usize, refilled: bool) -> String {
            inserted := inserted - (s ->> 'inserted')::numeric; \
            updated := updated - (s ->> 'updated')::numeric; \
            deleted := deleted - (s ->> 'deleted')::numeric; \
-           if files::text <> (s ->> 'files') then \
+           rewritten := files::text <> (s ->> 'files'); \
+           if rewritten then \
              execute pg_catalog.format('select pg_catalog.count(*) from %s', t::regclass) into there; \
              stray := others - (there - greatest(inserted, 0)); \
            elsif updated > 0 or deleted > 0 then \
@@ -101,20 +157,49 @@ fn after(i: usize, refilled: bool) -> String {
              using s -> 'kept', (s ->> 'youngest')::integer; \
              stray := others - stayed; "
     );
-    if refilled {
-        // Updates are no loss here: what counts are more deleted rows than the kept ones can be.
+    if *refilled {
+        // Updates are told by the values; of the deleted rows no more than the kept ones may be gone.
         sql.push_str("stray := least(stray, deleted - (kept - stayed_kept)); ");
     }
+    let told = match refilled {
+        true => "updated > 0 or deleted > 0 and rewritten",
+        false => "(updated > 0 or deleted > 0) and rewritten",
+    };
     let _ = writeln!(
         sql,
         "end if; \
+           found := pg_catalog.format('%s beside the %s that it keeps', stray, kept); \
+           if stray <= 0 and ({told}) then \
+             if s ->> 'summed' is null then raise exception using errcode = {UNSUMMED}, message = 'rows may be lost'; end if; \
+             select pg_catalog.json_agg(pg_catalog.json_build_array(a.attnum, a.atttypid) order by a.attnum), \
+                 pg_catalog.string_agg(pg_catalog.format('r.%I', a.attname), ', ' order by a.attnum) into columns, names \
+               from pg_catalog.pg_attribute a join pg_catalog.json_array_elements(case pg_catalog.json_typeof(s -> 'columns') when 'array' then s -> 'columns' else '[]' end) c on (c ->> 0)::int = a.attnum \
+               where a.attrelid = t and not a.attisdropped; \
+             if inserted = 0 and columns::text is not distinct from s ->> 'columns' then \
+               perform pg_catalog.set_config(w.key, w.value, true) from pg_catalog.json_each_text(s -> 'written') w; \
+               execute pg_catalog.format({all}, names, t::regclass) into summed; \
+               if summed::text <> s ->> 'summed' and kept > 0 then \
+                 select pg_catalog.string_agg(pg_catalog.format('(pg_catalog.to_json(r.%I) #>> ''{{}}'') = (a.row ->> %L)', a.attname, k ->> 1), ' and ') \
+                   into keyed from pg_catalog.json_array_elements(case pg_catalog.json_typeof(s -> 'key') when 'array' then s -> 'key' else '[]' end) k join pg_catalog.pg_attribute a on a.attrelid = t and a.attnum = (k ->> 0)::int; \
+                 if keyed is not null then execute pg_catalog.format({apart}, names, t::regclass, keyed) into summed; end if; \
+                 if keyed is null or summed::text = s ->> 'apart' then summed := s -> 'summed'; end if; \
+               end if; \
+               if summed::text <> s ->> 'summed' then stray := 1; found := 'values in columns that the version leaves as they are'; end if; \
+             end if; \
+           end if; \
            if stray > 0 then raise exception using errcode = {code}, \
-             message = pg_catalog.format('rows were updated or deleted that the archive does not keep: %s.%s (%s beside the %s that it keeps)', \
+             message = pg_catalog.format('rows were updated or deleted that the archive does not keep: %s.%s (%s)', \
                (select c.relnamespace::regnamespace from pg_catalog.pg_class c where c.oid = t), \
-               (select c.relname from pg_catalog.pg_class c where c.oid = t), stray, kept), \
+               (select c.relname from pg_catalog.pg_class c where c.oid = t), found), \
              hint = 'declare them in the version''s TOML: [[archive]] with table and a where that names all of them'; end if; \
          end $tandem$;",
+        UNSUMMED = literal(UNSUMMED),
         code = literal(UNDECLARED),
+        all = literal(&format!("select {SUM} from %2$s r")),
+        apart = literal(&format!(
+            "select {SUM} from %2$s r where not exists (select from {} and %3$s)",
+            archived.replace('%', "%%")
+        )),
     );
     sql
 }
