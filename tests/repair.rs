@@ -463,6 +463,62 @@ fn values_beside_those_that_a_version_fills_or_converts_are_neither_changed_nor_
     }
 }
 
+/// A repair goes back to a savepoint to sum up, and a step back is watched like one forward.
+#[test]
+fn values_are_watched_in_a_repair_and_on_the_way_back() {
+    let run =
+        "create function run(sql text) returns void language plpgsql as $$ begin execute sql; end $$;\n";
+    let first = format!("create table users (id int primary key, note text);\n{run}");
+    let hidden = |sql: &str| {
+        let hex: String = sql.bytes().map(|byte| format!("{byte:02x}")).collect();
+        format!("select run(convert_from(decode('{hex}', 'hex'), 'utf8'));\n")
+    };
+    let column = "alter table users add column nick text;\n";
+    for (sql, stray) in
+        [("update users set nick = note", false), ("update users set nick = note, note = 'x'", true)]
+    {
+        for way in ["repair", "back"] {
+            let mut world = World::empty();
+            world.set("QDRANT_URL", "none");
+            world.version("0001_first", &first, "");
+            let (up, down) = match way {
+                "repair" => {
+                    (format!("{column}{}", hidden(sql)), "alter table users drop column nick;\n".to_owned())
+                }
+                _ => ("alter table users drop column nick;\n".to_owned(), format!("{column}{}", hidden(sql))),
+            };
+            if way == "back" {
+                world.version("0001_first", &format!("{first}{column}"), "");
+            }
+            world.version("0002_second", &up, "");
+            world.migrations.write("0002_second.down.sql", &down);
+            world.version("0003_third", "create table last (id int);\n", "");
+            world.record();
+            let rows = "insert into users values (1, 'one'), (2, 'two')";
+            let command: &[&str] = match way {
+                "repair" => {
+                    world.db.execute(&format!("{first}create table last (id int);{rows}"));
+                    &["migrate"]
+                }
+                _ => {
+                    world.output(["upgrade", "2"]).expect(0);
+                    world.db.execute(rows);
+                    &["downgrade", "1"]
+                }
+            };
+            let outcome = world.output(command).expect(i32::from(stray));
+            if stray {
+                outcome.says(&["the archive does not keep: public.users (values in columns that the version leaves as they are)"]);
+            }
+            assert_eq!(
+                world.query("select string_agg(note, ' ' order by id) from users"),
+                "one two",
+                "{way}"
+            );
+        }
+    }
+}
+
 /// Between the copy for the archive and the version's own statements nobody writes a row that no copy has.
 #[test]
 fn what_a_version_takes_away_is_not_written_to_once_it_is_copied() {
