@@ -7,7 +7,7 @@
 //! made is missing as well.
 
 use crate::catalog::render::{Completion, complete_beside};
-use crate::catalog::{Catalog, Detail, Different, Effects, Expected, Kind, Object, ObjectId};
+use crate::catalog::{Catalog, Detail, Difference, Different, Effects, Expected, Kind, Object, ObjectId};
 use crate::timeline::{Number, Timeline};
 use serde::Serialize;
 use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
@@ -118,7 +118,12 @@ pub fn repair(
         missing: difference.missing_roots().cloned().collect(),
         different: difference.different.iter().map(|different| different.id.clone()).collect(),
         extras: extras(actual, &history),
-        reshaped: evidence.empty.iter().filter(|table| claimed(evidence, table, &history)).cloned().collect(),
+        reshaped: evidence
+            .empty
+            .iter()
+            .filter(|table| claimed_whole(evidence, table, actual, expected, &history))
+            .cloned()
+            .collect(),
         obstacles: Vec::new(),
         actions,
     };
@@ -140,25 +145,47 @@ impl Repair {
     }
 }
 
-/// Whether a ledger claims the version that makes a table.
-fn claimed(evidence: &Evidence<'_>, table: &ObjectId, history: &History<'_>) -> bool {
-    let made = history.get(table).and_then(|forms| forms.first()).map(|(number, _)| *number);
+/// Whether a ledger claims the version that makes it.
+fn claimed(evidence: &Evidence<'_>, id: &ObjectId, history: &History<'_>) -> bool {
+    let made = history.get(id).and_then(|forms| forms.first()).map(|(number, _)| *number);
     made.is_some_and(|made| evidence.claimed.is_some_and(|claimed| claimed >= made))
+}
+
+/// The same, and also of the table's columns that are in another form: one that a version to come makes is the user's own.
+fn claimed_whole(
+    evidence: &Evidence<'_>,
+    table: &ObjectId,
+    actual: &Catalog,
+    expected: &Expected,
+    history: &History<'_>,
+) -> bool {
+    let of_table = |id: &&ObjectId| (&id.schema, &id.relation) == (&table.schema, &table.relation);
+    let mut strange = strange_columns(actual, expected, history).filter(of_table);
+    claimed(evidence, table, history) && strange.all(|column| claimed(evidence, column, history))
+}
+
+/// Columns in a form that no version has.
+fn strange_columns<'a>(
+    actual: &'a Catalog,
+    expected: &Expected,
+    history: &History<'_>,
+) -> impl Iterator<Item = &'a ObjectId> {
+    let across = across(actual, expected);
+    let strange = move |(id, object): &(&ObjectId, &Object)| {
+        id.kind == Kind::Column
+            && history.get(id).is_some_and(|forms| {
+                !forms.iter().any(|(_, form)| form.is_some_and(|f| object.detail.same(&f.detail, across)))
+            })
+    };
+    actual.objects.iter().filter(strange).map(|(id, _)| id)
 }
 
 /// Tables that bear the name of a version's table and have a column in a form that no version has. Whether they hold
 /// rows decides what can be done about them.
 pub fn in_another_form(actual: &Catalog, expected: &Expected) -> BTreeSet<ObjectId> {
     let history = history(expected);
-    let across = across(actual, expected);
-    let strange = actual.objects.iter().filter(|(id, object)| {
-        id.kind == Kind::Column
-            && history.get(id).is_some_and(|forms| {
-                !forms.iter().any(|(_, form)| form.is_some_and(|f| object.detail.same(&f.detail, across)))
-            })
-    });
-    strange
-        .map(|(id, _)| ObjectId::relation(Kind::Table, &*id.schema, &*id.relation))
+    strange_columns(actual, expected, &history)
+        .map(|id| ObjectId::relation(Kind::Table, &*id.schema, &*id.relation))
         .filter(|table| actual.objects.contains_key(table))
         .collect()
 }
@@ -201,6 +228,18 @@ fn history(expected: &Expected) -> History<'_> {
 /// Whatever a version has or had.
 pub fn known(expected: &Expected) -> HashSet<&ObjectId> {
     history(expected).into_keys().collect()
+}
+
+/// The labels of enum types that a version has or had.
+pub fn known_labels(expected: &Expected) -> HashSet<&str> {
+    let later = expected.effects.values().flat_map(|effects| effects.added.iter().chain(&effects.changed));
+    let all = expected.baseline.objects.iter().chain(later.map(|(id, object)| (id, object)));
+    all.flat_map(|(_, object)| match &object.detail {
+        Detail::Enum(of) => of.labels.as_slice(),
+        _ => &[],
+    })
+    .map(String::as_str)
+    .collect()
 }
 
 /// What a version does: the objects that it leaves, and those that it drops.
@@ -563,7 +602,16 @@ fn replaced<'a>(
     let across = across(actual, expected);
     let mut obstacles = Vec::new();
     for (step, effects) in steps {
-        let added = effects.added.iter().filter(|(id, _)| is_replaceable(id.kind));
+        let makes_table = |id: &ObjectId| {
+            let table = |other: &ObjectId| {
+                other.kind == Kind::Table && (&other.schema, &other.relation) == (&id.schema, &id.relation)
+            };
+            effects.added.iter().any(|(other, _)| table(other))
+        };
+        let added = effects
+            .added
+            .iter()
+            .filter(|(id, _)| is_replaceable(id.kind) || id.kind == Kind::Column && !makes_table(id));
         for (id, made) in added {
             let Some(found) = actual.objects.get(id) else { continue };
             let forms = history.get(id).into_iter().flatten().filter_map(|(_, form)| *form);
@@ -580,7 +628,8 @@ fn replaced<'a>(
     obstacles
 }
 
-/// A constraint, an index and a sequence are known by what they do, and a table is never replaced.
+/// A constraint, an index and a sequence are known by what they do, and a table is never replaced. A column is added to what is there, or
+/// comes with its table.
 fn is_replaceable(kind: Kind) -> bool {
     matches!(
         kind,
@@ -766,7 +815,12 @@ pub fn taken_away(before: &Catalog, lost: &[ObjectId]) -> (String, String) {
     let mut found: Vec<String> = objects()
         .map(|(id, object)| format!("{} ({})", called(id, object), object.detail.definition()))
         .collect();
-    let renames: Vec<String> = objects().map(|(id, object)| rename_named(id, object)).collect();
+    let way_out = |(id, object): (&ObjectId, &Object)| match object.detail {
+        // A type that is made anew cannot be kept by another name where its columns are.
+        Detail::Enum(_) => format!("let the version keep all labels of {id}"),
+        _ => rename_named(id, object),
+    };
+    let renames: Vec<String> = objects().map(way_out).collect();
     if lost.len() > found.len() {
         found.push(format!("{} more", lost.len() - found.len()));
     }
@@ -798,6 +852,34 @@ fn called(id: &ObjectId, object: &Object) -> String {
         Detail::Index(index) => by(&index.name).to_string(),
         _ => id.to_string(),
     }
+}
+
+/// What is nobody's but the user's and has the name of something that is missing: a statement with IF NOT EXISTS took it for that.
+pub fn in_the_place(
+    actual: &Catalog,
+    expected: &Expected,
+    wanted: &Catalog,
+    difference: &Difference,
+) -> Vec<Obstacle> {
+    let missing = difference.missing.iter().chain(difference.different.iter().map(|different| &different.id));
+    let missing = missing.filter_map(|id| Some((id, wanted.objects.get(id)?)));
+    let made: HashSet<(&str, String)> = missing.flat_map(|(id, object)| names(id, object)).collect();
+    if made.is_empty() {
+        return Vec::new();
+    }
+    let known = known(expected);
+    let own = actual.objects.iter().filter(|(id, object)| {
+        !known.contains(id) && names(id, object).iter().any(|name| made.contains(name))
+    });
+    own.map(|(id, object)| Obstacle {
+        found: format!(
+            "your {} ({}) has the name of something that it makes",
+            called(id, object),
+            object.detail.definition()
+        ),
+        remedy: format!("rename it: {}", rename_named(id, object)),
+    })
+    .collect()
 }
 
 /// The names that an object takes, each with the space in which it is the only one.

@@ -434,3 +434,64 @@ fn what_no_catalog_shows_is_not_replaced_either() {
         }
     }
 }
+
+/// IF NOT EXISTS takes what is there for the version's own, and DROP IF EXISTS takes it away.
+#[test]
+fn what_has_the_name_of_something_that_a_version_makes_is_left_alone() {
+    let first = format!("{BASE}create type mood as enum ('good', 'bad');\n");
+    for (second, own, says, way_out) in [
+        (
+            "create index if not exists mine on users (name);\n",
+            "create index mine on users (id)",
+            "your index mine on users (CREATE INDEX mine ON public.users USING btree (id)) has the name of something that it makes",
+            "alter index public.mine rename to mine_own",
+        ),
+        (
+            "drop index if exists mine;\ncreate index mine on users (name);\n",
+            "create index mine on users (id)",
+            "would take away what it is not known to drop, so it was rolled back: index mine on users (CREATE INDEX mine",
+            "alter index public.mine rename to mine_own",
+        ),
+        (
+            "alter table users drop constraint if exists mine, add constraint mine check (id > 0);\n",
+            "alter table users add constraint mine check (id > 7)",
+            "so it was rolled back: constraint mine on users (CHECK ((id > 7)))",
+            "alter table public.users rename constraint mine to mine_own",
+        ),
+        (
+            "alter table users add column if not exists mine int;\n",
+            "alter table users add column mine text",
+            "column users.mine: expected integer; found text",
+            "alter table \"public\".\"users\" rename column \"mine\" to \"mine_own\"",
+        ),
+        (
+            "alter type mood rename to old;\ncreate type mood as enum ('good', 'bad', 'new');\ndrop type old;\n",
+            "alter type mood add value 'meh' after 'good'",
+            "so it was rolled back: enum mood (good, meh, bad)",
+            "",
+        ),
+    ] {
+        for check in ["each-run", "each-version"] {
+            let mut world = World::empty();
+            world.set("QDRANT_URL", "none");
+            let settings = format!("application = \"demo\"\ncatalog_check = \"{check}\"\n");
+            world.migrations.write("tandem.toml", &settings);
+            world.version("0001_first", &first, "");
+            world.version("0002_second", second, "");
+            world.record();
+            world.output(["upgrade", "1"]).expect(0);
+            world.db.execute(own);
+            let kept = "select coalesce(string_agg(pg_get_indexdef(indexrelid), ' '), '') || (select string_agg(conname, ' ') from pg_constraint where contypid = 0)
+                || (select string_agg(enumlabel, ' ') from pg_enum) || (select count(*) from pg_attribute where attname ~ 'mine')
+                from pg_index where indrelid = 'users'::regclass";
+            let before = world.query(kept);
+            world.start(&["true"]).expect(76).says(&[says, way_out]);
+            assert_eq!(world.query(kept), before, "{check}: {second}");
+            if !way_out.is_empty() {
+                world.db.execute(way_out);
+                world.start(&["true"]).expect(0);
+                assert_eq!(world.query("select count(*)::text from tandem.ledger"), "2", "{check}: {second}");
+            }
+        }
+    }
+}

@@ -15,6 +15,7 @@ use super::strays;
 use crate::catalog::{self, Catalog, Detail, Effects, Expected, Kind, ObjectId, Optional};
 use crate::error::{Error, ExitCode, Result};
 use crate::ledger::Origin;
+use crate::plan;
 use crate::repair;
 use crate::timeline::sql::{self, NonTransactional};
 use crate::timeline::{Number, Settings, SqlFile, Timeline, Version};
@@ -675,6 +676,14 @@ async fn prove(
             .expected("nothing of the version is left")
             .remedy("let the down.sql drop it, and try again"));
         }
+        let own = repair::in_the_place(actual, context.expected, expected, &difference);
+        if !own.is_empty() {
+            let found = format!(
+                "version {} ({}) ran beside what has the names of what it makes, so it was rolled back",
+                version.number, version.name
+            );
+            return Err(plan::blocked(Error::new(ExitCode::Refused, found), &own));
+        }
         if !difference.is_proof() {
             return Err(Error::new(
                 ExitCode::StepFailed,
@@ -683,7 +692,13 @@ async fn prove(
             .expected(format!("the recorded catalog of version {}", version.number))
             .remedy("if the SQL is right, record its catalog: tandem record"));
         }
-        let lost = guard::lost(step.before, actual, step.since, &repair::known(context.expected));
+        let lost = guard::lost(
+            step.before,
+            actual,
+            step.since,
+            &repair::known(context.expected),
+            &repair::known_labels(context.expected),
+        );
         if !lost.is_empty() {
             let (found, remedy) = repair::taken_away(step.before, &lost);
             return Err(Error::new(

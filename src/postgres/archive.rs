@@ -135,32 +135,29 @@ pub fn watched(
     let mut watched = Watched::default();
     let mut refilled = refilled(before, effects);
     for Rows { table, condition, .. } in all(version, direction, before, Some(effects)) {
-        let touched = refilled.remove(&table);
+        let columns = refilled.remove(&table);
         if condition.is_none() {
             watched.whole.push(table);
             continue;
         }
-        watched.partly.push(Partly {
-            archived: store.archived_now(version.number, &table),
-            refilled: touched.is_some(),
-            touched: touched.unwrap_or_default(),
-            table,
-            condition,
-        });
+        let archived = store.archived_now(version.number, &table);
+        let refilled = columns.is_some();
+        let (touched, filled) = columns.unwrap_or_default();
+        watched.partly.push(Partly { table, condition, refilled, touched, filled, archived });
     }
-    watched.partly.extend(refilled.into_iter().map(|(table, touched)| Partly {
-        archived: store.archived_now(version.number, &table),
-        table,
-        condition: None,
-        touched,
-        refilled: true,
+    watched.partly.extend(refilled.into_iter().map(|(table, (touched, filled))| {
+        let archived = store.archived_now(version.number, &table);
+        Partly { table, condition: None, refilled: true, touched, filled, archived }
     }));
     watched
 }
 
+/// Columns that go or get another type, and those that get another NOT NULL or default.
+type Columns = (Vec<String>, Vec<String>);
+
 /// Tables that get columns, or whose columns a version drops, converts or gives another default or NOT NULL; with those.
-fn refilled(before: &Catalog, effects: &Effects) -> BTreeMap<String, Vec<String>> {
-    let mut tables: BTreeMap<String, Vec<String>> = BTreeMap::new();
+fn refilled(before: &Catalog, effects: &Effects) -> BTreeMap<String, Columns> {
+    let mut tables: BTreeMap<String, Columns> = BTreeMap::new();
     let is_column = |id: &&ObjectId| {
         let table = ObjectId::relation(Kind::Table, &*id.schema, &*id.relation);
         id.kind == Kind::Column && before.objects.contains_key(&table)
@@ -168,11 +165,21 @@ fn refilled(before: &Catalog, effects: &Effects) -> BTreeMap<String, Vec<String>
     for id in effects.added.iter().map(|(id, _)| id).filter(is_column) {
         tables.entry(qualified(id)).or_default();
     }
-    let changed = effects.changed.iter().filter(|(id, after)| {
-        before.objects.get(id).is_some_and(|old| !old.detail.same(&after.detail, false))
-    });
-    for id in changed.map(|(id, _)| id).chain(&effects.removed).filter(is_column) {
-        tables.entry(qualified(id)).or_default().push(id.name.clone());
+    for id in effects.removed.iter().filter(is_column) {
+        tables.entry(qualified(id)).or_default().0.push(id.name.clone());
+    }
+    for (id, after) in &effects.changed {
+        let (Some(Detail::Column(old)), Detail::Column(new)) =
+            (before.objects.get(id).map(|object| &object.detail), &after.detail)
+        else {
+            continue;
+        };
+        if Detail::Column(old.clone()).same(&after.detail, false) {
+            continue;
+        }
+        let (touched, filled) = tables.entry(qualified(id)).or_default();
+        let converted = old.data_type != new.data_type || old.generated != new.generated;
+        if converted { touched } else { filled }.push(id.name.clone());
     }
     tables
 }

@@ -10,7 +10,7 @@
 
 use super::archive::Watched;
 use super::session::{Check, EMPTIED, Failure, UNDECLARED, UNSUMMED, literal, raise};
-use crate::catalog::{Catalog, Detail, Effects, Kind, ObjectId, side_by_side};
+use crate::catalog::{Catalog, Detail, Effects, Kind, Object, ObjectId, side_by_side};
 use crate::timeline::Settings;
 use std::collections::{BTreeSet, HashSet};
 
@@ -228,14 +228,17 @@ pub fn watch(
 ///
 /// Columns of a dropped relation go with it: the archive keeps its rows whole. So does whatever else of it the versions know of
 /// (`known`), and nothing of somebody's own. A constraint or index of another structure and the same name is the same one on a
-/// changed column.
+/// changed column, unless a version made it. An enum type that is still there may have lost labels that no version has.
 pub fn lost(
     before: &Catalog,
     after: &Catalog,
     effects: &[&Effects],
     known: &HashSet<&ObjectId>,
+    labels: &HashSet<&str>,
 ) -> Vec<ObjectId> {
     let removed: BTreeSet<&ObjectId> = effects.iter().flat_map(|effects| &effects.removed).collect();
+    let added: BTreeSet<&ObjectId> =
+        effects.iter().flat_map(|effects| effects.added.iter().map(|(id, _)| id)).collect();
     let relation_removed = |id: &ObjectId| {
         [Kind::Table, Kind::View, Kind::MaterializedView]
             .into_iter()
@@ -249,7 +252,8 @@ pub fn lost(
     let renamed = |id: &ObjectId, detail: &Detail| {
         name(detail).is_some_and(|wanted| {
             after.objects.iter().any(|(other, object)| {
-                (other.kind, &other.schema, &other.relation) == (id.kind, &id.schema, &id.relation)
+                !added.contains(other)
+                    && (other.kind, &other.schema, &other.relation) == (id.kind, &id.schema, &id.relation)
                     && name(&object.detail).as_ref() == Some(&wanted)
             })
         })
@@ -261,17 +265,26 @@ pub fn lost(
         };
         removed.contains(id) || id.is_part() && relation_removed(id) && !own(id) || renamed(id, detail)
     };
+    let unlabelled = |was: &Object, is: &Object| match (&was.detail, &is.detail) {
+        (Detail::Enum(was), Detail::Enum(is)) => {
+            was.labels.iter().any(|label| !is.labels.contains(label) && !labels.contains(label.as_str()))
+        }
+        _ => false,
+    };
     side_by_side(before, after)
-        .filter_map(|(id, was, is)| was.filter(|_| is.is_none()).map(|object| (id, object)))
-        .filter(|(id, object)| !explained(id, &object.detail))
-        .map(|(id, _)| id.clone())
+        .filter(|(id, was, is)| match (was, is) {
+            (Some(was), None) => !explained(id, &was.detail),
+            (Some(was), Some(is)) => unlabelled(was, is),
+            (None, _) => false,
+        })
+        .map(|(id, ..)| id.clone())
         .collect()
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::catalog::{Column, IndexDefinition, Object, Table, effects};
+    use crate::catalog::{Column, IndexDefinition, Table, effects};
 
     fn table(relation: &str) -> (ObjectId, Object) {
         (ObjectId::relation(Kind::Table, "public", relation), Object::new(Detail::Table(Table::default())))
@@ -297,7 +310,9 @@ mod tests {
             catalog(vec![table("t"), column("t", "a"), column("t", "b"), table("u"), column("u", "a")]);
         let after = catalog(vec![table("t"), column("t", "b")]);
         let recorded = effects(&before, &catalog(vec![table("t"), column("t", "b"), column("t", "a")]));
-        let lost = |before, after, effects: &[&Effects]| lost(before, after, effects, &HashSet::new());
+        let lost = |before, after, effects: &[&Effects]| {
+            lost(before, after, effects, &HashSet::new(), &HashSet::new())
+        };
         let gone: Vec<String> = lost(&before, &after, &[&recorded]).iter().map(ToString::to_string).collect();
         assert_eq!(gone, ["column t.a"]);
         assert_eq!(lost(&before, &before, &[]), []);
@@ -318,7 +333,8 @@ mod tests {
         ]);
         let after = catalog(vec![table("u"), index("u", "i", "btree(b)")]);
         let dropped = Effects { removed: vec![table("t").0, column("t", "a").0], ..Effects::default() };
-        assert_eq!(lost(&before, &after, &[&dropped], &HashSet::new()), [of_t().0]);
-        assert_eq!(lost(&before, &after, &[&dropped], &HashSet::from([&of_t().0])), []);
+        let none = HashSet::new();
+        assert_eq!(lost(&before, &after, &[&dropped], &HashSet::new(), &none), [of_t().0]);
+        assert_eq!(lost(&before, &after, &[&dropped], &HashSet::from([&of_t().0]), &none), []);
     }
 }

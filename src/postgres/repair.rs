@@ -410,7 +410,13 @@ async fn verify(
             left.join(", ")
         )));
     }
-    let lost = guard::lost(step.before, actual, ran, &repair::known(context.expected));
+    let lost = guard::lost(
+        step.before,
+        actual,
+        ran,
+        &repair::known(context.expected),
+        &repair::known_labels(context.expected),
+    );
     if !lost.is_empty() {
         let (found, remedy) = repair::taken_away(step.before, &lost);
         return Err(refused(format!("these would be gone: {found}")).remedy(remedy));

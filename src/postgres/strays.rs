@@ -20,9 +20,12 @@ pub struct Partly {
     pub table: String,
     /// Which rows are kept.
     pub condition: Option<String>,
-    /// Its columns that the version drops, converts or gives another form; whether it has any, or gets some.
-    pub touched: Vec<String>,
+    /// Whether a column of it comes, goes or gets another form.
     pub refilled: bool,
+    /// Its columns that the version drops or converts.
+    pub touched: Vec<String>,
+    /// Those that get another NOT NULL or default: a NULL there may be filled.
+    pub filled: Vec<String>,
     /// The archived rows of this version, as `a`: what follows FROM.
     pub archived: String,
 }
@@ -74,7 +77,7 @@ const WRITTEN: &str =
     "array['DateStyle', 'IntervalStyle', 'TimeZone', 'bytea_output', 'extra_float_digits', 'xmlbinary']";
 
 fn before(i: usize, table: &Partly, summed: bool) -> String {
-    let Partly { table, condition, touched, refilled, .. } = table;
+    let Partly { table, condition, touched, filled, refilled, .. } = table;
     let kept = condition.as_deref().unwrap_or("false");
     let count = format!(
         "select pg_catalog.count(*) filter (where not is_kept), \
@@ -83,17 +86,30 @@ fn before(i: usize, table: &Partly, summed: bool) -> String {
     );
     let mut sum = String::new();
     if summed {
-        let touched: Vec<String> = touched.iter().map(|name| literal(name)).collect();
+        let array = |names: &[String]| {
+            let names: Vec<String> = names.iter().map(|name| literal(name)).collect();
+            format!("array[{}]::pg_catalog.text[]", names.join(", "))
+        };
         sum = format!(
-            "select pg_catalog.json_agg(pg_catalog.json_build_array(a.attnum, a.atttypid) order by a.attnum), \
+            "touched := {touched}; \
+             foreach name in array {filled} loop \
+               execute pg_catalog.format({has_null}, name) into has_null; \
+               if has_null then touched := touched || name; end if; \
+             end loop; \
+             select pg_catalog.json_agg(pg_catalog.json_build_array(a.attnum, a.atttypid) order by a.attnum), \
                  pg_catalog.string_agg(pg_catalog.format('r.%I', a.attname), ', ' order by a.attnum) into columns, names \
                from pg_catalog.pg_attribute a where a.attrelid = t and a.attnum > 0 and not a.attisdropped and a.attgenerated = '' \
-                 and a.attname <> all (array[{touched}]::pg_catalog.text[]); \
+                 and a.attname <> all (touched); \
              select pg_catalog.json_agg(pg_catalog.json_build_array(a.attnum, a.attname)) into key from pg_catalog.pg_index x \
                join pg_catalog.pg_attribute a on a.attrelid = x.indrelid and a.attnum = any (x.indkey) where x.indrelid = t and x.indisprimary \
-               having pg_catalog.bool_and(a.attname <> all (array[{touched}]::pg_catalog.text[])); \
+               having pg_catalog.bool_and(a.attname <> all (touched)); \
              execute pg_catalog.format({sums}, coalesce(names, '')) into summed, apart;",
-            touched = touched.join(", "),
+            touched = array(touched),
+            filled = array(filled),
+            has_null = literal(&format!(
+                "select exists (select from {} where %I is null)",
+                table.replace('%', "%%")
+            )),
             sums = literal(&format!(
                 "select {all}, {others} from (select kept.*, (({kept}\n) is true) as \"tandem kept\" from {table} as kept) r",
                 all = SUM,
@@ -113,7 +129,7 @@ fn before(i: usize, table: &Partly, summed: bool) -> String {
     };
     format!(
         "do $tandem$ declare t oid := pg_catalog.to_regclass({name}); others bigint; places json; youngest integer; files json; \
-           inserted numeric; updated numeric; deleted numeric; columns json; names text; key json; summed json; apart json; \
+           inserted numeric; updated numeric; deleted numeric; columns json; names text; key json; summed json; apart json; touched text[]; name text; has_null boolean; \
          begin \
            if t is null or not exists (select from pg_catalog.pg_class c where c.oid = t and c.relkind in ('r', 'p')) then \
              perform pg_catalog.set_config('tandem.rows_{i}', '', true); return; \

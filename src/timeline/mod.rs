@@ -54,7 +54,7 @@ pub enum Check {
     /// After every version, inside its transaction.
     #[default]
     EachVersion,
-    /// Inside the transaction of the run's last version.
+    /// Inside the transaction of the run's last version, and of each that may take something away.
     EachRun,
 }
 
