@@ -347,10 +347,9 @@ fn what_an_earlier_version_made_is_replaced_by_a_later_one() {
         world.version("0001_first", &first, "");
         world.version("0002_second", second, "");
         world.version("0003_third", "create table last (id int);\n", "");
-        world.migrations.write("0002_second.down.sql", &format!(
+        world.migrations.write("0002_second.down.sql", 
             "drop view v;\ncreate view v as select id from users;\ncreate or replace rule kept as on delete to users do also notify users;\n\
-             create or replace trigger t before insert on users for each row execute function noted();\ndrop table more;\n"
-        ));
+             create or replace trigger t before insert on users for each row execute function noted();\ndrop table more;\n");
         world.migrations.write("0003_third.down.sql", "drop table last;\n");
         world.record();
         match state {
