@@ -307,6 +307,8 @@ async fn in_transaction(
     loop {
         let inventory = if stock { Some(context.inventory(session).await?) } else { None };
         let (begin, result) = statements(session, context, step, unforced, stock).await?;
+        // Words alone take nothing away.
+        let inventory = inventory.filter(|_| !matches!(result, Ok(false)));
         if let Err(failure) = result {
             if failure.code.as_deref() == Some(DROPPED) && !stock {
                 session.rollback().await?;
@@ -344,7 +346,7 @@ async fn in_transaction(
             None => Ok(()),
         };
         let proven = match missed {
-            Ok(()) => prove(session, context, step, unforced, step.compared || stock).await,
+            Ok(()) => prove(session, context, step, unforced, step.compared || inventory.is_some()).await,
             // What was missed is missing in the next inventory.
             Err(None) if !again => {
                 again = true;
@@ -397,19 +399,21 @@ impl Apply<'_> {
 }
 
 /// Begins a transaction and runs a version's statements with what stands around them; ends it where nothing is left to prove.
-/// Returns what was in front of the version's own.
+/// Returns what was in front of the version's own, and whether something was dropped or replaced behind an inventory.
 async fn statements(
     session: &mut Session,
     context: &Context<'_>,
     step: &Apply<'_>,
     unforced: &Unforced,
     stock: bool,
-) -> std::result::Result<(String, std::result::Result<(), Failure>), Stop> {
+) -> std::result::Result<(String, std::result::Result<bool, Failure>), Stop> {
     let version = step.version;
     let up = version.up.as_ref().map_or("", |file| &file.text);
     let data = version.data.as_deref().unwrap_or("");
     let schemas = &context.settings().schemas;
-    let assertion = contract_assertion(schemas, Some(&context.held.absence()), Some(&bystanders::dropped()));
+    let dropped = bystanders::dropped();
+    let unexpected = if stock { None } else { Some(dropped.as_str()) };
+    let assertion = contract_assertion(schemas, Some(&context.held.absence()), unexpected);
     let ends = step.ends_with_its_statements(stock);
     let mut suspects = Suspects::default();
     let mut summed = step.sql().any(strays::may_write);
@@ -424,9 +428,7 @@ async fn statements(
         );
         let stray = strays::watch(&step.watched.partly, summed);
         let mut set_up = vec![search_path_set(schemas)];
-        if !stock {
-            set_up.extend(bystanders::noted());
-        }
+        set_up.extend(bystanders::noted());
         let mut behind_locks = Vec::from_iter(watch.kept);
         match watch.look {
             // Others write to them until they are locked.
@@ -442,6 +444,9 @@ async fn statements(
                 assertions.insert(0, after);
             }
             after => watched.extend(after.map(|after| Check::select(&[after]))),
+        }
+        if stock {
+            assertions.push(format!("({dropped} or not pg_catalog.current_setting('track_counts')::bool)"));
         }
         if step.sends_prepared_away() {
             session.forget_prepared();
@@ -476,7 +481,13 @@ async fn statements(
             session.send_prepared_away().await?;
             continue;
         }
-        return Ok((begin, result.map(drop)));
+        let was_dropped = |rows: Vec<sqlx::postgres::PgRow>| {
+            use sqlx::Row as _;
+            // What cannot be read is looked at.
+            let last = rows.last().filter(|row| stock && row.len() > 0)?;
+            last.try_get_unchecked::<bool, _>(last.len() - 1).ok()
+        };
+        return Ok((begin, result.map(|rows| was_dropped(rows).unwrap_or(true))));
     }
 }
 
