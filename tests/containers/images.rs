@@ -14,6 +14,8 @@ pub const QDRANT: &str = "qdrant/qdrant:v1.16.3";
 pub const NEXT_QDRANT: (&str, &str) = ("v1.17.0", "qdrant/qdrant:v1.17.0");
 /// The quickstart's bot behind tandem.
 pub const BOT: &str = "tandem-quickstart:test";
+/// tandem by itself.
+pub const ALONE: &str = "tandem:test";
 /// A Debian with the documented two lines.
 pub const MIRROR: &str = "tandem-test/mirror";
 
@@ -145,7 +147,7 @@ fn rust() -> String {
 /// The two images of the shipped Dockerfile, really compiled in it. What is inside the layers decides whether they are made anew.
 fn shipped() {
     let arguments = build_variables().map(|(name, value)| format!("{}={value}", &name["TANDEM_".len()..]));
-    for (target, tag) in [("quickstart", BOT), ("tandem", "tandem:test")] {
+    for (target, tag) in [("quickstart", BOT), ("tandem", ALONE)] {
         let mut docker = command(&["build", "--quiet", "--tag", tag, "--target", target]);
         for argument in &arguments[1..] {
             docker.args(["--build-arg", argument]);

@@ -6,10 +6,12 @@
 mod compose;
 mod docker;
 mod failures;
+mod image;
 mod images;
 mod pid1;
 mod quickstart;
 mod scale;
+mod signals;
 mod stores;
 mod tls;
 
