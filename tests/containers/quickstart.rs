@@ -67,8 +67,10 @@ fn fresh_volumes_then_restart_down_up_and_recreation() {
         let up = begin.0.elapsed();
         ok("127.0.0.1", 3001, "/api/health");
         let all = begin.0.elapsed();
+        let load = std::fs::read_to_string("/proc/loadavg").unwrap();
         eprintln!(
-            "up of Postgres alone to its first login {alone:.2?}; up to /api/health on fresh volumes {all:.2?}: {}",
+            "up of Postgres alone to its first login {alone:.2?}; up to /api/health on fresh volumes {all:.2?}, at a load of {}: {}",
+            load.split(' ').next().unwrap_or_default(),
             parts(begin.1, up)
         );
     }
@@ -138,6 +140,11 @@ fn volumes_of_a_v1_0_6_installation_and_then_a_newer_qdrant() {
     let tables = runtime.block_on(installation::tables(&postgres(), PAIR.database)).unwrap();
     let points = installation::points(&qdrant(), PAIR.collection).unwrap();
     assert!(tables.len() > 70 && points.len() == installation::MEMORIES);
+    // The look that docs/replacing-db-migrate.md begins with.
+    let plan = ["run", "--rm", "--no-deps", "--entrypoint", "/tandem", BOT, "plan", "--exit-code"];
+    let plan = project.command(&plan).output().unwrap();
+    let said = String::from_utf8_lossy(&plan.stdout);
+    assert!(plan.status.code() == Some(2) && said.contains("legacy"), "{plan:?}");
     project.compose(&["down"]);
 
     project.compose(&["up", "--detach"]);
