@@ -5,10 +5,11 @@ use tandem::cli::{self, Cli, Command, Declined};
 use tandem::commands::{self, Interruptible, Outcome};
 use tandem::config::{self, Environment, Settings};
 use tandem::error::{Error, ExitCode};
-use tandem::signal::Stop;
+use tandem::signal::{self, Stop};
 use tandem::{event, exec, termination};
 
 fn main() {
+    signal::end_at_once();
     let environment = config::environment();
     // What fails before the settings are resolved leaves its cause where they would.
     let early_log =
@@ -68,7 +69,7 @@ fn work(cli: Cli, settings: &Settings, environment: &Environment) -> Result<Outc
         {
             commands::stop_backend(settings, backend).await;
         }
-        stop.hand_back();
+        signal::end_at_once();
         match stop.last_look().await {
             Some(number) if outcome.is_ok() => Err(Stop::error(number)),
             _ => outcome,

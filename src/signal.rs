@@ -3,36 +3,63 @@
 //! As PID 1 a process without handlers ignores both. Nothing is ever set to be ignored or blocked: exec would pass
 //! that on to the bot, while handlers return to the default by themselves. What whoever started tandem had ignored (`nohup`,
 //! a shell's `&`) stays ignored, for tandem and for the bot.
+//!
+//! While a command runs, a signal lets it end in order. Before that, when settings are read, and behind its end, when exec would
+//! forget what a handler has only taken note of, the handler itself ends the process.
 
 use crate::error::{Error, ExitCode, Result};
+use std::sync::atomic::{AtomicBool, Ordering::SeqCst};
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::watch;
+
+/// Whether a signal ends the process where it stands.
+static AT_ONCE: AtomicBool = AtomicBool::new(false);
+
+/// From now on SIGTERM and SIGINT end the process where it stands, with the code of a stopped run: nothing is under way.
+pub fn end_at_once() {
+    AT_ONCE.store(true, SeqCst);
+    for kind in heard() {
+        let handler: extern "C" fn(libc::c_int) = end;
+        // SAFETY: the handler calls only what a handler may call.
+        unsafe { libc::signal(kind.as_raw_value(), handler as libc::sighandler_t) };
+    }
+}
+
+/// The handler. The one that tokio puts in its place calls it too.
+extern "C" fn end(number: libc::c_int) {
+    if AT_ONCE.load(SeqCst) {
+        // SAFETY: _exit() is async-signal-safe.
+        unsafe { libc::_exit(ExitCode::Signal(number).code()) };
+    }
+}
+
+/// The signals that are not ignored.
+fn heard() -> impl Iterator<Item = SignalKind> {
+    let ignored = ignored(&std::fs::read_to_string("/proc/self/status").unwrap_or_default());
+    [SignalKind::terminate(), SignalKind::interrupt()]
+        .into_iter()
+        .filter(move |kind| ignored >> (kind.as_raw_value() - 1) & 1 == 0)
+}
 
 /// Whether the process has been asked to stop. A second signal ends it at once.
 #[derive(Debug, Clone)]
 pub struct Stop {
     requested: watch::Receiver<Option<i32>>,
-    /// What is listened for.
-    handled: Vec<SignalKind>,
 }
 
 impl Stop {
     /// Begins to listen. Must be called within a tokio runtime.
     pub fn install() -> Result<Self> {
-        let ignored = ignored(&std::fs::read_to_string("/proc/self/status").unwrap_or_default());
-        let is_ignored = |kind: &SignalKind| ignored >> (kind.as_raw_value() - 1) & 1 == 1;
-        let handled: Vec<SignalKind> = [SignalKind::terminate(), SignalKind::interrupt()]
-            .into_iter()
-            .filter(|kind| !is_ignored(kind))
-            .collect();
+        let heard: Vec<SignalKind> = heard().collect();
         let listen =
             |kind: SignalKind| {
-                handled.contains(&kind).then(|| signal(kind)).transpose().map_err(|e| {
+                heard.contains(&kind).then(|| signal(kind)).transpose().map_err(|e| {
                     Error::new(ExitCode::Bug, format!("no signal handlers could be installed: {e}"))
                 })
             };
         let mut terminate = listen(SignalKind::terminate())?;
         let mut interrupt = listen(SignalKind::interrupt())?;
+        AT_ONCE.store(false, SeqCst);
         let (sender, receiver) = watch::channel(None);
         tokio::spawn(async move {
             loop {
@@ -46,7 +73,7 @@ impl Stop {
                 }
             }
         });
-        Ok(Self { requested: receiver, handled })
+        Ok(Self { requested: receiver })
     }
 
     /// The signal that has arrived, if one has.
@@ -62,15 +89,6 @@ impl Stop {
             Ok(Some(number)) => number,
             // The listener ends only with the runtime, and nobody waits then.
             _ => std::future::pending().await,
-        }
-    }
-
-    /// Lets the signals do again what they do to any process: between the last look and exec a handler would take one that
-    /// exec then forgets.
-    pub fn hand_back(&self) {
-        for kind in &self.handled {
-            // SAFETY: signal() takes two numbers, and the default action is one for every signal.
-            unsafe { libc::signal(kind.as_raw_value(), libc::SIG_DFL) };
         }
     }
 

@@ -12,7 +12,7 @@ use std::time::{Duration, Instant};
 use tandem::config::{self, Environment, OWN_SECRETS};
 use tandem::error::ExitCode;
 use tandem::exec;
-use tandem::signal::Stop;
+use tandem::signal::{self, Stop};
 
 /// The command to become, one argument a line.
 const ARGV: &str = "TEST_ARGV";
@@ -43,7 +43,7 @@ fn in_the_child() {
                 }
             }
         }
-        stop.hand_back();
+        signal::end_at_once();
         assert!(std::env::var(SIGNAL).is_ok() || stop.last_look().await.is_none());
     });
     drop(runtime);
@@ -219,13 +219,32 @@ fn a_signal_is_seen_before_exec_forgets_it() {
     }
 }
 
-/// Between the last look and exec, where a handler would take it and exec forget it.
+/// Between the last look and exec, where a handler that only takes note of it would have it forgotten by exec.
 #[test]
 fn a_signal_behind_the_last_look_ends_the_process() {
-    for (signal, number) in [("TERM", 15), ("INT", 2)] {
-        let output = child(&["echo", "became"]).env(LATE_SIGNAL, signal).output().unwrap();
-        assert_eq!(output.status.signal(), Some(number));
-        assert!(!text(output).1.contains("became"));
+    for (signal, code) in [("TERM", 143), ("INT", 130)] {
+        let (ended, text) = text(child(&["echo", "became"]).env(LATE_SIGNAL, signal).output().unwrap());
+        assert_eq!(ended, Some(code), "{text}");
+        assert!(!text.contains("became"), "{text}");
+    }
+}
+
+/// In a container the process has the id 1, and there the default is to do nothing.
+#[test]
+fn a_signal_behind_the_last_look_ends_process_1() {
+    const NAMESPACE: [&str; 4] = ["--user", "--map-root-user", "--pid", "--fork"];
+    if !Command::new("unshare").args(NAMESPACE).arg("true").output().is_ok_and(|o| o.status.success()) {
+        eprintln!("skipped: this system lets nobody make a namespace of process ids");
+        return;
+    }
+    for (signal, code) in [("TERM", 143), ("INT", 130)] {
+        let child = child(&["echo", "became"]);
+        let mut first = Command::new("unshare");
+        first.args(NAMESPACE).arg(child.get_program()).args(child.get_args());
+        first.envs(child.get_envs().filter_map(|(name, value)| Some((name, value?))));
+        let (ended, text) = text(first.env(LATE_SIGNAL, signal).output().unwrap());
+        assert_eq!(ended, Some(code), "{text}");
+        assert!(!text.contains("became"), "{text}");
     }
 }
 

@@ -2,22 +2,17 @@
 
 mod common;
 
-use common::points::{create, info, points, put};
+use common::moments::{Copying, Holder, UnreadableYet, nothing_is_left, sleeper, sleeps, until};
 use common::{Dir, World};
 use local_servers::proxy::{Action, Direction, Proxy};
-use serde_json::json;
-use sqlx::{AssertSqlSafe, Connection, PgConnection};
 use std::io::{BufRead, BufReader, Read, Write};
 use std::os::unix::process::CommandExt as _;
 use std::os::unix::process::ExitStatusExt;
 use std::process::{Child, Command, Stdio};
-use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering::SeqCst};
+use std::sync::atomic::{AtomicBool, Ordering::SeqCst};
 use std::sync::{Arc, Mutex};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 use tandem::postgres::lock::Key;
-
-/// Ends a test that would hang; nothing is measured with it.
-const GUARD: Duration = Duration::from_secs(120);
 
 const SIGNALS: [(&str, i32); 2] = [("TERM", 143), ("INT", 130)];
 
@@ -88,26 +83,6 @@ impl Drop for Running {
     }
 }
 
-#[track_caller]
-fn until(mut is: impl FnMut() -> bool, else_says: impl Fn() -> String) {
-    let begin = Instant::now();
-    while !is() {
-        assert!(begin.elapsed() < GUARD, "{}", else_says());
-        std::thread::sleep(Duration::from_millis(20));
-    }
-}
-
-/// Nothing of ours is left on the server: no session and so no lock and no transaction.
-#[track_caller]
-fn nothing_is_left(world: &World) {
-    let sessions = "select coalesce(string_agg(pid || ' ' || coalesce(state, '') || ' ' || query, E'\\n'), '') \
-                    from pg_stat_activity where datname = current_database() and pid <> pg_backend_pid()";
-    until(|| world.query(sessions).is_empty(), || world.query(sessions));
-    let locks = "select count(*)::text from pg_locks l join pg_database d on d.oid = l.database \
-                 where d.datname = current_database() and l.locktype = 'advisory'";
-    assert_eq!(world.query(locks), "0");
-}
-
 /// Sends the signal, and holds the end and what is left against what should be.
 #[track_caller]
 fn ends(world: &World, running: Running, (signal, code): (&str, i32)) {
@@ -115,6 +90,21 @@ fn ends(world: &World, running: Running, (signal, code): (&str, i32)) {
     let log = running.log.clone();
     assert_eq!(running.end(), (code, String::new()), "{}", log.lock().unwrap());
     nothing_is_left(world);
+}
+
+/// Nothing has been set up yet then but the handlers.
+#[test]
+fn while_settings_are_read() {
+    let mut world = World::small();
+    let file = UnreadableYet::new(&world);
+    let url = file.path.display().to_string();
+    world.env.retain(|(name, _)| name != "DATABASE_URL");
+    world.set("DATABASE_URL_FILE", url);
+    for signal in SIGNALS {
+        let running = Running::start(world.tandem(["run", "--", "echo", "became"]));
+        let _opened = file.opened();
+        ends(&world, running, signal);
+    }
 }
 
 #[test]
@@ -133,33 +123,6 @@ fn while_waiting() {
         }
     }
     assert_eq!(world.state(), before);
-}
-
-/// Holds a lock of tandem's from another session until it is dropped.
-struct Holder {
-    runtime: tokio::runtime::Runtime,
-    connection: Option<PgConnection>,
-}
-
-impl Holder {
-    fn of(world: &World, key: &Key) -> Self {
-        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
-        let sql = format!("select pg_advisory_lock({}, {})", 0x7461_6e64, key.hash());
-        let connection = runtime.block_on(async {
-            let mut connection = PgConnection::connect(&world.db.url()).await.unwrap();
-            sqlx::raw_sql(AssertSqlSafe(sql)).execute(&mut connection).await.unwrap();
-            connection
-        });
-        Self { runtime, connection: Some(connection) }
-    }
-}
-
-impl Drop for Holder {
-    fn drop(&mut self) {
-        if let Some(connection) = self.connection.take() {
-            let _ = self.runtime.block_on(connection.close());
-        }
-    }
 }
 
 #[test]
@@ -193,27 +156,6 @@ fn while_another_instance_holds_a_collections_lock() {
         world.start(&["true"]).expect(0);
         assert_eq!(world.stamp()["version"], 2);
     }
-}
-
-/// At version 2 with a row, and a third version that sleeps on every row.
-fn sleeper() -> World {
-    let world = World::small();
-    world.start(&["true"]).expect(0);
-    world.version(
-        "0003_later",
-        "create table later (id int primary key);\nselect pg_sleep(600) from users;\n",
-        "",
-    );
-    world.record();
-    world.db.execute("insert into users (name) values ('Ada')");
-    world
-}
-
-#[track_caller]
-fn sleeps(world: &World) {
-    let sleeping = "select count(*)::text from pg_stat_activity where datname = current_database() \
-                    and state = 'active' and wait_event = 'PgSleep'";
-    until(|| world.query(sleeping) == "1", || "the statement is not under way".into());
 }
 
 #[test]
@@ -285,37 +227,11 @@ fn while_a_call_to_qdrant_hangs() {
 #[test]
 fn while_points_are_copied() {
     for signal in SIGNALS {
-        let world = World::small();
-        let name = world.collection.clone();
-        create(&world, &name, &json!({ "vectors": { "content": { "size": 4, "distance": "Dot" } } }));
-        let all = (0..3000).map(
-            |n| json!({ "id": n, "vector": { "content": [n, 1, 2, 3] }, "payload": { "user_id": format!("u{n}") } }),
-        );
-        put(&world, &name, &all.collect::<Vec<_>>());
-        let before = points(&world, &name);
-        let proxy = Proxy::start((world.qdrant.host(), world.qdrant.grpc_port())).unwrap();
-        let (calls, hangs) = (AtomicUsize::new(0), Arc::new(AtomicBool::new(false)));
-        let hook = hangs.clone();
-        proxy.on_chunk(move |chunk| {
-            // Writes carry payloads; the first go through, and then nothing does.
-            let writes = chunk.direction == Direction::ToServer
-                && chunk.bytes.windows(7).any(|window| window == b"user_id");
-            if writes && chunk.bytes.len() > 4096 && calls.fetch_add(1, SeqCst) > 2 {
-                hook.store(true, SeqCst);
-            }
-            if hook.load(SeqCst) { Action::Swallow } else { Action::Forward }
-        });
-        let mut command = world.tandem(["run", "--", "echo", "became"]);
-        command.env("QDRANT_URL", proxy.url(&world.qdrant.grpc_url()));
-        let running = Running::start(command);
-        until(|| hangs.load(SeqCst), || running.log());
-        ends(&world, running, signal);
-        assert_eq!(points(&world, &name), before);
-        assert_eq!(info(&world, &name)["config"]["params"]["vectors"]["content"]["distance"], "Dot");
-        world.start(&["true"]).expect(0);
-        assert_eq!(points(&world, &name).len(), before.len());
-        assert_eq!(info(&world, &name)["config"]["params"]["vectors"]["content"]["distance"], "Cosine");
-        assert_eq!(world.query("select count(*)::text from tandem.journal where ended is null"), "0");
+        let mut copying = Copying::new();
+        let running = Running::start(copying.world.tandem(["run", "--", "echo", "became"]));
+        until(|| copying.hangs(), || running.log());
+        ends(&copying.world, running, signal);
+        copying.is_untouched_and_goes_on();
     }
 }
 

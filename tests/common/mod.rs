@@ -3,6 +3,7 @@
 
 #![allow(dead_code, reason = "each test binary uses its own part")]
 
+pub mod moments;
 pub mod points;
 
 use local_servers::{Database, Qdrant, unique_name};

@@ -89,12 +89,22 @@ fn held_starts_stay_up_and_go_on_by_themselves() {
     let role = local_servers::unique_name("role");
     let sql = format!("create role {role} login superuser password 'old'");
     stores.postgres.execute("postgres", &sql).unwrap();
-    let late = local_servers::unique_name("late");
-    let (user, host) = (format!("POSTGRES_USER={role}"), format!("QDRANT_HOST={late}"));
+    let (late, locked) = (local_servers::unique_name("late"), local_servers::unique_name("locked"));
+    let qdrant = |aliases: &[&str], key: &str| {
+        let key = format!("QDRANT__SERVICE__API_KEY={key}");
+        let mut run = vec!["--network", &stores.network, "--env", &key];
+        run.extend(aliases.iter().flat_map(|alias| ["--network-alias", alias]));
+        run.push(QDRANT);
+        Container::run("qdrant", &run)
+    };
+    let other_key = qdrant(&[&locked], "another-key");
+    let user = format!("POSTGRES_USER={role}");
+    let (late_host, locked_host) = (format!("QDRANT_HOST={late}"), format!("QDRANT_HOST={locked}"));
     let mut held = Vec::new();
     for (name, changes) in [
         ("password", vec!["--env", &user]),
-        ("unreachable", vec!["--env", &host]),
+        ("unreachable", vec!["--env", &late_host]),
+        ("key", vec!["--env", &locked_host]),
         ("database", vec![]),
         ("failing", vec!["--volume", &timeline]),
     ] {
@@ -126,7 +136,8 @@ fn held_starts_stay_up_and_go_on_by_themselves() {
         until(|| logs(&container.0).contains("looking again in 30 s"), || logs(&container.0));
         assert_eq!(inspect(&container.0, "{{.State.Status}} {{.RestartCount}}"), "running 0");
     }
-    let mut another = None;
+    drop(other_key);
+    let _qdrant = qdrant(&[&late, &locked], API_KEY);
     for (name, database, _) in &held {
         match *name {
             "password" => {
@@ -135,11 +146,7 @@ fn held_starts_stay_up_and_go_on_by_themselves() {
                     .execute("postgres", &format!("alter role {role} password '{PASSWORD}'"))
                     .unwrap();
             }
-            "unreachable" => {
-                let key = format!("QDRANT__SERVICE__API_KEY={API_KEY}");
-                let on = ["--network", &stores.network, "--network-alias", &late, "--env", &key, QDRANT];
-                another = Some(Container::run("late", &on));
-            }
+            "unreachable" | "key" => {}
             "database" => {
                 stores.postgres.execute("postgres", &format!("create database {database}_late")).unwrap();
             }
@@ -150,5 +157,4 @@ fn held_starts_stay_up_and_go_on_by_themselves() {
         until(|| logs(&container.0).contains("Database initialization complete"), || logs(&container.0));
         assert_eq!(inspect(&container.0, "{{.State.Status}} {{.RestartCount}}"), "running 0");
     }
-    drop(another);
 }

@@ -14,6 +14,8 @@ pub const QDRANT: &str = "qdrant/qdrant:v1.16.3";
 pub const NEXT_QDRANT: (&str, &str) = ("v1.17.0", "qdrant/qdrant:v1.17.0");
 /// The quickstart's bot behind tandem.
 pub const BOT: &str = "tandem-quickstart:test";
+/// tandem by itself.
+pub const ALONE: &str = "tandem:test";
 /// A Debian with the documented two lines.
 pub const MIRROR: &str = "tandem-test/mirror";
 
@@ -21,14 +23,21 @@ const DEBIAN: &str = "tandem-test/debian";
 const LIBC: &str = "tandem-test/libc";
 const RUST: &str = "tandem-test/rust";
 
-/// What the shipped Dockerfile and compose files take from the environment: how to build without a network and without musl.
+/// Whether the programs are static, on nothing at all, as they are shipped.
+static IS_STATIC: OnceLock<bool> = OnceLock::new();
+
+pub fn is_static() -> bool {
+    IS_STATIC.get().copied().unwrap_or_default()
+}
+
+/// What the shipped Dockerfile and compose files take from the environment: how to build without a network.
 /// `TANDEM_PROFILE=release` is for figures; it takes minutes.
 pub fn build_variables() -> [(&'static str, String); 4] {
     let profile = std::env::var("TANDEM_PROFILE").unwrap_or("dev".into());
     [
         ("TANDEM_TAG", "test".into()),
         ("TANDEM_BUILDER", RUST.into()),
-        ("TANDEM_BASE", LIBC.into()),
+        ("TANDEM_BASE", if is_static() { "scratch" } else { LIBC }.into()),
         ("TANDEM_PROFILE", profile),
     ]
 }
@@ -51,8 +60,10 @@ pub fn make() {
         debian();
         build(LIBC, &here("libc.Dockerfile"), &[], &[]);
         servers();
-        let rust = format!("{RUST}:{}", rust());
-        docker(&["tag", &rust, RUST]);
+        let dynamic = rust();
+        let builder = musl(&dynamic);
+        IS_STATIC.get_or_init(|| builder.is_some());
+        docker(&["tag", &builder.unwrap_or(dynamic), RUST]);
         shipped();
         build(MIRROR, &here("mirror.Dockerfile"), &[(&root().join("migrations"), "migrations")], &[]);
     });
@@ -113,10 +124,9 @@ fn rust() -> String {
     let output = |command: &mut Command| succeeds(command.current_dir(root()));
     let version = output(Command::new("rustc").arg("--version"));
     let lock = std::fs::read(root().join("Cargo.lock")).unwrap();
-    let made_of = Sha256::new().chain_update(version).chain_update(lock).finalize();
-    let tag: String = made_of.iter().take(8).map(|byte| format!("{byte:02x}")).collect();
-    if exists("image", &format!("{RUST}:{tag}")) {
-        return tag;
+    let image = format!("{RUST}:{}", digest(&[version.as_bytes(), &lock]));
+    if exists("image", &image) {
+        return image;
     }
     eprintln!("making the builder image, once for this toolchain and these crates");
     let sysroot = PathBuf::from(output(Command::new("rustc").args(["--print", "sysroot"])));
@@ -137,15 +147,55 @@ fn rust() -> String {
         (crates.as_path(), "crates"),
         (config.as_path(), "config.toml"),
     ];
-    build(&format!("{RUST}:{tag}"), &here("rust.Dockerfile"), &context, &[]);
+    build(&image, &here("rust/Dockerfile"), &context, &[]);
     std::fs::remove_dir_all(directory).unwrap();
-    tag
+    image
+}
+
+/// The builder with a standard library for musl, if one can be had.
+fn musl(dynamic: &str) -> Option<String> {
+    let files = ["musl", "static.Dockerfile", "static.toml", "cargo"].map(|name| here("rust").join(name));
+    let texts = files.clone().map(|file| std::fs::read(file).unwrap());
+    let mut parts = vec![dynamic.as_bytes()];
+    parts.extend(texts.iter().map(Vec::as_slice));
+    let image = format!("{RUST}:static-{}", digest(&parts));
+    if exists("image", &image) {
+        return Some(image);
+    }
+    eprintln!("making a standard library for musl, once for this toolchain");
+    let directory = std::env::temp_dir().join(local_servers::unique_name("tandem-musl"));
+    let [script, dockerfile, settings, cargo] = files;
+    let output = Command::new(script).arg(&directory).output().unwrap();
+    if !output.status.success() {
+        let why = String::from_utf8_lossy(&output.stderr);
+        eprintln!(
+            "skipped: static programs on an empty image; they are dynamic, on a C library: {}",
+            why.trim()
+        );
+        return None;
+    }
+    let (root, library) = (directory.join("root"), directory.join("std"));
+    let context = [
+        (root.as_path(), "root"),
+        (library.as_path(), "std"),
+        (settings.as_path(), "static.toml"),
+        (cargo.as_path(), "cargo"),
+    ];
+    let argument = format!("DYNAMIC={dynamic}");
+    build(&image, &dockerfile, &context, &["--build-arg", &argument]);
+    std::fs::remove_dir_all(directory).unwrap();
+    Some(image)
+}
+
+fn digest(parts: &[&[u8]]) -> String {
+    let made_of = parts.iter().fold(Sha256::new(), |sum, part| sum.chain_update(part)).finalize();
+    made_of.iter().take(8).map(|byte| format!("{byte:02x}")).collect()
 }
 
 /// The two images of the shipped Dockerfile, really compiled in it. What is inside the layers decides whether they are made anew.
 fn shipped() {
     let arguments = build_variables().map(|(name, value)| format!("{}={value}", &name["TANDEM_".len()..]));
-    for (target, tag) in [("quickstart", BOT), ("tandem", "tandem:test")] {
+    for (target, tag) in [("quickstart", BOT), ("tandem", ALONE)] {
         let mut docker = command(&["build", "--quiet", "--tag", tag, "--target", target]);
         for argument in &arguments[1..] {
             docker.args(["--build-arg", argument]);

@@ -4,12 +4,14 @@
 //! `cargo test`, which needs neither root nor Docker.
 
 mod compose;
+mod development;
 mod docker;
 mod failures;
+mod image;
 mod images;
 mod pid1;
 mod quickstart;
-mod scale;
+mod signals;
 mod stores;
 mod tls;
 

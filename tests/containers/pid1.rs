@@ -157,6 +157,30 @@ fn became(bot: &Container) -> bool {
         .any(|line| line.trim_end().ends_with(" /bot") && !line.contains("tandem"))
 }
 
+/// How often a container has been out of memory.
+fn out_of_memory(container: &Container) -> usize {
+    let (name, since) = (format!("container={}", container.0), inspect(&container.0, "{{.Created}}"));
+    let filters = ["--filter", "event=oom", "--filter", &name];
+    docker(&[&["events", "--since", &since, "--until", "0s"], &filters[..]].concat()).lines().count()
+}
+
+#[test]
+#[ignore = "needs a Docker Engine: tests/containers/engine"]
+fn a_start_that_has_too_little_memory_goes_on_where_it_was_when_it_has_more() {
+    let (database, arguments) = stores().database("memory");
+    let mut run = words(&arguments);
+    run.extend(["--restart", "unless-stopped", "--memory", "6m", "--memory-swap", "6m", BOT]);
+    let container = Container::run("memory", &run);
+    until(|| out_of_memory(&container) > 0, || logs(&container.0));
+    docker(&["update", "--memory", "256m", "--memory-swap", "256m", &container.0]);
+    says(&container.0, "Database initialization complete");
+    assert_eq!(stores().query(&database, "select max(version)::text from tandem.ledger"), "14");
+    assert_eq!(
+        stores().query(&database, "select count(*)::text from tandem.journal where ended is null"),
+        "0"
+    );
+}
+
 #[test]
 #[ignore = "needs a Docker Engine: tests/containers/engine"]
 fn a_bot_that_is_killed_or_out_of_memory_starts_again_behind_tandem() {
@@ -167,7 +191,7 @@ fn a_bot_that_is_killed_or_out_of_memory_starts_again_behind_tandem() {
     run.extend([MIRROR, "sh", "-c", "sleep 1; exec tail /dev/zero"]);
     let eater = Container::run("oom", &run);
     let restarts = |container: &Container| inspect(&container.0, "{{.RestartCount}}").parse::<u32>().unwrap();
-    until(|| restarts(&eater) >= 1, || logs(&eater.0));
+    until(|| restarts(&eater) >= 1 && out_of_memory(&eater) >= 1, || logs(&eater.0));
     until(|| logs(&eater.0).contains("unchanged since their last proof"), || logs(&eater.0));
     docker(&["stop", "--time", "1", &eater.0]);
     assert_eq!(inspect(&eater.0, "{{.State.Status}}"), "exited");

@@ -1,8 +1,9 @@
-//! `docker-compose.yml`: built from source, several bots at once, one of them scaled.
+//! `docker-compose.yml`: built from source, several bots at once, one of them scaled, one held.
 
 use crate::compose::{Project, V1, v2};
-use crate::docker::{address, attempt, inspect, logs, ok, until};
-use crate::quickstart::time;
+use crate::docker::{address, attempt, docker, get, inspect, logs, ok, says, until};
+use crate::quickstart::{postgres_in, time};
+use std::time::Instant;
 
 fn all_up(project: &Project, services: &[(&str, usize)]) -> Vec<String> {
     let mut all = Vec::new();
@@ -67,4 +68,36 @@ fn five_at_once_on_fresh_volumes() {
     let (first, last) =
         (times.iter().copied().fold(f64::MAX, f64::min), times.iter().copied().fold(0.0, f64::max));
     eprintln!("five bots: the last one was {:.2} s behind the first", last - first);
+}
+
+#[test]
+#[ignore = "needs a Docker Engine: tests/containers/engine"]
+fn a_refusal_is_held_in_sight_and_ends_with_the_mend() {
+    let project = Project::development(V1);
+    project.compose(&["up", "--detach", "postgres", "qdrant"]);
+    let [store] = &project.containers("postgres")[..] else { panic!("one Postgres") };
+    let execute = |sql: &str| postgres_in(store).execute("whisperengine", sql);
+    until(|| execute("create table orders (id int primary key)").is_ok(), || logs(store));
+    project.compose(&["up", "--detach", "ingrid"]);
+    let [bot] = &project.containers("ingrid")[..] else { panic!("one bot") };
+    says(bot, "looking again in 30 s");
+    until(|| logs(bot).contains("ERROR"), || logs(bot));
+    let last = logs(bot).lines().last().unwrap_or_default().to_owned();
+    assert!(last.contains("ERROR") && last.contains("foreign"), "{last}");
+    assert_eq!(inspect(bot, "{{.State.Status}} {{.RestartCount}}"), "running 0");
+    assert_eq!(get("127.0.0.1", 9091, "/livez").unwrap().0, 200);
+    let (status, body) = get("127.0.0.1", 9091, "/readyz").unwrap();
+    assert!(
+        status == 503 && body.contains("\"phase\":\"held\"") && body.contains("foreign"),
+        "{status} {body}"
+    );
+    let begin = Instant::now();
+    docker(&["stop", bot]);
+    eprintln!("docker stop of a held start: {:.2?}", begin.elapsed());
+    assert_eq!(inspect(bot, "{{.State.ExitCode}}"), "143");
+    docker(&["start", bot]);
+    until(|| logs(bot).matches("looking again in 30 s").count() == 2, || logs(bot));
+    execute("drop table orders").unwrap();
+    assert_eq!(ok("127.0.0.1", 9091, "/ready")["status"], "ready");
+    assert_eq!(inspect(bot, "{{.State.Status}} {{.RestartCount}}"), "running 0");
 }
