@@ -167,6 +167,7 @@ fn musl(dynamic: &str) -> Option<String> {
     let [script, dockerfile, settings, cargo] = files;
     let output = Command::new(script).arg(&directory).output().unwrap();
     if !output.status.success() {
+        let _ = std::fs::remove_dir_all(directory);
         let why = String::from_utf8_lossy(&output.stderr);
         eprintln!(
             "skipped: static programs on an empty image; they are dynamic, on a C library: {}",
