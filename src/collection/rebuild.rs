@@ -610,12 +610,7 @@ mod tests {
             ("needed", Some(old.clone()), vec![], all),
             ("copying", Some(old.clone()), vec![ours(COPYING)], "Shadow Copy Replace Live"),
             ("verified", Some(old.clone()), vec![ours(VERIFIED)], "Check Replace Live"),
-            (
-                "one that is only kept",
-                Some(old.clone()),
-                vec![ours(KEPT)],
-                "Shadow* Copy* Replace* Live*",
-            ),
+            ("one that is only kept", Some(old.clone()), vec![ours(KEPT)], "Shadow* Copy* Replace* Live*"),
             (
                 "another ledger's",
                 Some(old.clone()),
