@@ -520,6 +520,69 @@ fn values_are_watched_in_a_repair_and_on_the_way_back() {
     }
 }
 
+/// What completing a version runs is watched as well, and what it declares is kept.
+#[test]
+fn the_data_of_a_completed_version_changes_no_rows_that_nothing_keeps() {
+    let first =
+        "create table users (id int primary key, note text);\ncreate table days (id int primary key);\n";
+    let second = "alter table users add column nick text;\nalter table users add column size int;\ncreate table words (id int primary key, word text);\n";
+    let fills = "insert into words values (1, 'a'), (2, 'b') on conflict (id) do nothing;\nupdate words set word = upper(word);\nupdate users set nick = note where nick is null;\n";
+    for (data, archive, stray) in [
+        (fills.to_owned(), "", None),
+        (format!("{fills}update users set note = 'x';"), "", Some("public.users (values in columns")),
+        (format!("{fills}delete from days;"), "", Some("public.days (0 updated, 1 deleted)")),
+        (format!("{fills}delete from days;"), "[[archive]]\ntable = \"days\"\n", None),
+    ] {
+        let mut world = World::empty();
+        world.set("QDRANT_URL", "none");
+        world.version("0001_first", first, "");
+        world.version("0002_second", second, &format!("{archive}[data]\nsql = \"\"\"{data}\"\"\"\n"));
+        world.record();
+        world.start(&["true"]).expect(0);
+        world.db.execute(
+            "alter table users drop column nick; drop table words; insert into users values (1, 'one'), (2, 'two'); insert into days values (7)",
+        );
+        let outcome = world.start(&["true"]);
+        assert_eq!(outcome.code, if stray.is_some() { 76 } else { 0 }, "{data}{}", outcome.stderr);
+        match stray {
+            Some(stray) => {
+                outcome.says(&["the [data] of version 2 (second) failed, so everything was rolled back", stray, "[[archive]]"]);
+                assert_eq!(world.query("select count(*)::text from days"), "1");
+            }
+            None => assert_eq!(world.query("select string_agg(nick, ' ' order by id) || (select string_agg(word, '' order by id) from words) from users"), "one twoAB"),
+        }
+        assert_eq!(world.query("select string_agg(note, ' ' order by id) from users"), "one two");
+        if !archive.is_empty() {
+            assert_eq!(world.query("select row ->> 'id' from tandem.archive"), "7");
+        }
+    }
+}
+
+/// The first version meets rows too, where it goes beside what is there.
+#[test]
+fn a_first_version_beside_what_is_there_changes_no_rows_of_it() {
+    for (up, stray) in [
+        (
+            "create table users (id int primary key);\ninsert into users values (1);\nupdate users set id = 2;\n",
+            "",
+        ),
+        (
+            "create table users (id int primary key);\ndo $$ begin if exists (select from pg_class where relname = 'mine') then delete from mine; end if; end $$;\n",
+            "public.mine (0 updated, 1 deleted)",
+        ),
+    ] {
+        let mut world = World::empty();
+        world.set("QDRANT_URL", "none");
+        world.set("TANDEM_INSTALL_BESIDE", "true");
+        world.version("0001_first", up, "");
+        world.record();
+        world.db.execute("create table mine (id int); insert into mine values (1)");
+        let outcome = world.start(&["true"]).expect(i32::from(!stray.is_empty()));
+        assert!(outcome.stderr.contains(stray), "{}", outcome.stderr);
+        assert_eq!(world.query("select count(*)::text from mine"), "1");
+    }
+}
+
 /// Between the copy for the archive and the version's own statements nobody writes a row that no copy has.
 #[test]
 fn what_a_version_takes_away_is_not_written_to_once_it_is_copied() {

@@ -418,14 +418,8 @@ async fn statements(
     let mut suspects = Suspects::default();
     let mut summed = step.sql().any(strays::may_write);
     loop {
-        let watch = guard::watch(
-            context.settings(),
-            step.effects,
-            &step.watched,
-            &suspects,
-            Look::UnlessNothingChanged,
-            summed,
-        );
+        let watch =
+            guard::watch(context.settings(), &step.watched, &suspects, Look::UnlessNothingChanged, summed);
         let stray = strays::watch(&step.watched.partly, summed);
         let mut set_up = vec![search_path_set(schemas)];
         set_up.extend(bystanders::noted());

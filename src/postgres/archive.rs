@@ -131,10 +131,9 @@ pub fn watched(
     before: &Catalog,
     effects: Option<&Effects>,
 ) -> Watched {
-    let Some(effects) = effects else { return Watched::default() };
     let mut watched = Watched::default();
-    let mut refilled = refilled(before, effects);
-    for Rows { table, condition, .. } in all(version, direction, before, Some(effects)) {
+    let mut refilled = effects.map(|effects| refilled(before, effects)).unwrap_or_default();
+    for Rows { table, condition, .. } in all(version, direction, before, effects) {
         let columns = refilled.remove(&table);
         if condition.is_none() {
             watched.whole.push(table);
@@ -152,7 +151,7 @@ pub fn watched(
     watched
 }
 
-/// Columns that go or get another type, and those that get another NOT NULL or default.
+/// Columns that come, go or get another type, and those that get another NOT NULL or default.
 type Columns = (Vec<String>, Vec<String>);
 
 /// Tables that get columns, or whose columns a version drops, converts or gives another default or NOT NULL; with those.
@@ -162,10 +161,8 @@ fn refilled(before: &Catalog, effects: &Effects) -> BTreeMap<String, Columns> {
         let table = ObjectId::relation(Kind::Table, &*id.schema, &*id.relation);
         id.kind == Kind::Column && before.objects.contains_key(&table)
     };
-    for id in effects.added.iter().map(|(id, _)| id).filter(is_column) {
-        tables.entry(qualified(id)).or_default();
-    }
-    for id in effects.removed.iter().filter(is_column) {
+    // Where a version is completed, those that come are there already.
+    for id in effects.added.iter().map(|(id, _)| id).chain(&effects.removed).filter(is_column) {
         tables.entry(qualified(id)).or_default().0.push(id.name.clone());
     }
     for (id, after) in &effects.changed {
@@ -283,7 +280,8 @@ fn is_stored(before: &Catalog, id: &ObjectId) -> bool {
     before.objects.contains_key(&table) && before.objects.contains_key(id) && !generated
 }
 
-fn qualified(id: &ObjectId) -> String {
+/// As SQL names its relation.
+pub(super) fn qualified(id: &ObjectId) -> String {
     format!("{}.{}", identifier(&id.schema), identifier(&id.relation))
 }
 

@@ -76,22 +76,12 @@ impl Suspects {
 }
 
 /// The statements before and after those of a version that make the transaction fail if it updates, deletes or truncates rows
-/// without an `[[archive]]`. There are none for the first version, which meets no rows.
+/// without an `[[archive]]`.
 ///
 /// Not undeclared are: rows of tables that the version makes, those of tables of which the archive keeps some, which
 /// [`super::strays`] watches, and updates of a table whose columns change, which have to be filled: of these the other values must have been
 /// `summed` up.
-pub fn watch(
-    settings: &Settings,
-    effects: Option<&Effects>,
-    watched: &Watched,
-    suspects: &Suspects,
-    look: Look,
-    summed: bool,
-) -> Watch {
-    if effects.is_none() {
-        return Watch::default();
-    }
+pub fn watch(settings: &Settings, watched: &Watched, suspects: &Suspects, look: Look, summed: bool) -> Watch {
     let (some, none): (Vec<_>, Vec<_>) = watched.partly.iter().partition(|table| table.condition.is_some());
     let kept: BTreeSet<&str> =
         watched.whole.iter().chain(some.iter().map(|partly| &partly.table)).map(String::as_str).collect();

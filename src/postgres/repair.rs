@@ -2,7 +2,7 @@
 //! all of it counts only if the result is the expected catalog and every `[proof]` holds. One transaction.
 
 use super::apply::{self, Context, Stop};
-use super::archive::{self, Direction};
+use super::archive::{self, Direction, Watched};
 use super::bystanders;
 use super::guard::{self, Look, Suspects};
 use super::introspect;
@@ -95,7 +95,7 @@ async fn once(
                 let wanted = repair::wanted(*number, &actual, step.expected, &step.repair.actions);
                 let missing = complete_beside(&actual, &wanted, &step.repair.reshaped);
                 add(session, context, version, &actual, &missing).await?;
-                seed(session, context, version).await?;
+                seed(session, context, version, &actual, &made(step.expected, effects)).await?;
                 Origin::Completed
             }
         };
@@ -179,43 +179,9 @@ async fn run(
 ) -> std::result::Result<(), Stop> {
     let kept = archive::statements(context.store, version, Direction::Up, there, effects);
     let watched = archive::watched(context.store, version, Direction::Up, there, effects);
-    let mut suspects = Suspects::default();
-    let sql = version.up.as_ref().map(|up| up.text.as_str()).into_iter().chain(version.data.as_deref());
-    let mut summed = sql.into_iter().any(strays::may_write);
-    let (begin, result) = loop {
-        let settings = context.settings();
-        let watch = guard::watch(settings, effects, &watched, &suspects, Look::Always, summed);
-        let strays = strays::watch(&watched.partly, summed);
-        // TRUNCATE gives no other file to a table that has got one in the same transaction, unless a savepoint is between.
-        let begin = format!(
-            "{}savepoint tandem_watch;{kept}{}{}{}",
-            set_search_path(&context.settings().schemas),
-            suspects.lock(),
-            unprepared(&watch.before()),
-            strays.before
-        );
-        let body = format!(
-            "{begin}{}\n;{}\n;{}{}release savepoint tandem_watch;set constraints all immediate;{}",
-            version.up.as_ref().map_or("", |up| &up.text),
-            version.data.as_deref().unwrap_or(""),
-            watch.after.map(|after| unprepared(&[Check::select(&[after])])).unwrap_or_default(),
-            strays.after,
-            unprepared(&[Check::select(&[contract_assertion(
-                &context.settings().schemas,
-                Some(&context.held.absence()),
-                None
-            )])]),
-        );
-        let result = session.batch(body).await;
-        if let Err(failure) = &result
-            && apply::once_more(failure, &mut suspects, &mut summed)
-        {
-            session.run("going back to a savepoint", "rollback to savepoint tandem_watch").await?;
-            session.send_prepared_away().await?;
-            continue;
-        }
-        break (begin, result);
-    };
+    let up = version.up.as_ref().map_or("", |up| &up.text);
+    let data = version.data.as_deref().unwrap_or("");
+    let (begin, result) = watch(session, context, &kept, &watched, &[up, data]).await?;
     match result {
         Ok(_) => Ok(()),
         Err(failure) => {
@@ -230,6 +196,48 @@ async fn run(
                 stop => stop,
             })
         }
+    }
+}
+
+/// Runs statements behind a savepoint, with what keeps rows and what notices that others are changed. Also returns what stood in
+/// front of them.
+async fn watch(
+    session: &mut Session,
+    context: &Context<'_>,
+    kept: &str,
+    watched: &Watched,
+    sql: &[&str],
+) -> Result<(String, std::result::Result<(), Failure>)> {
+    let schemas = &context.settings().schemas;
+    let mut suspects = Suspects::default();
+    let mut summed = sql.iter().any(|sql| strays::may_write(sql));
+    loop {
+        let watch = guard::watch(context.settings(), watched, &suspects, Look::Always, summed);
+        let strays = strays::watch(&watched.partly, summed);
+        // TRUNCATE gives no other file to a table that has got one in the same transaction, unless a savepoint is between.
+        let begin = format!(
+            "{}savepoint tandem_watch;{kept}{}{}{}",
+            set_search_path(schemas),
+            suspects.lock(),
+            unprepared(&watch.before()),
+            strays.before
+        );
+        let body = format!(
+            "{begin}{}\n;{}{}release savepoint tandem_watch;set constraints all immediate;{}",
+            sql.join("\n;"),
+            watch.after.map(|after| unprepared(&[Check::select(&[after])])).unwrap_or_default(),
+            strays.after,
+            unprepared(&[Check::select(&[contract_assertion(schemas, Some(&context.held.absence()), None)])]),
+        );
+        let result = session.batch(body).await;
+        if let Err(failure) = &result
+            && apply::once_more(failure, &mut suspects, &mut summed)
+        {
+            session.run("going back to a savepoint", "rollback to savepoint tandem_watch").await?;
+            session.send_prepared_away().await?;
+            continue;
+        }
+        return Ok((begin, result.map(drop)));
     }
 }
 
@@ -263,24 +271,31 @@ fn half_there(error: Error, version: &Version, there: &Catalog, effects: Option<
     ))
 }
 
-/// Runs the `[data]` of a completed version.
+/// What completing a version adds, at most.
+fn made(expected: &Expected, effects: Option<&Effects>) -> Effects {
+    let baseline = || expected.baseline.objects.iter().map(|(id, object)| (id.clone(), object.clone()));
+    let added = effects.map_or_else(|| baseline().collect(), |effects| effects.added.clone());
+    Effects { added, ..Effects::default() }
+}
+
+/// Runs the `[data]` of a completed version, which may fill what was added and change what is declared. `there` is the catalog before
+/// anything was added.
 async fn seed(
     session: &mut Session,
     context: &Context<'_>,
     version: &Version,
+    there: &Catalog,
+    made: &Effects,
 ) -> std::result::Result<(), Stop> {
     let Some(data) = &version.data else { return Ok(()) };
-    let begin = set_search_path(&context.settings().schemas);
-    let body = format!(
-        "{begin}{data}\n;set constraints all immediate;{}",
-        unprepared(&[Check::select(&[contract_assertion(
-            &context.settings().schemas,
-            Some(&context.held.absence()),
-            None
-        )])])
-    );
-    match session.batch(body).await {
-        Ok(_) => Ok(()),
+    let kept = archive::statements(context.store, version, Direction::Up, there, None);
+    let mut watched = archive::watched(context.store, version, Direction::Up, there, Some(made));
+    let new = made.added.iter().map(|(id, _)| id);
+    let new = new.filter(|id| id.kind == Kind::Table && !there.objects.contains_key(id));
+    watched.whole.extend(new.map(archive::qualified));
+    let (_, result) = watch(session, context, &kept, &watched, &[data]).await?;
+    match result {
+        Ok(()) => Ok(()),
         Err(failure) => Err(apply::stop(failure, |words| {
             Error::new(
                 ExitCode::Refused,

@@ -22,7 +22,7 @@ pub struct Partly {
     pub condition: Option<String>,
     /// Whether a column of it comes, goes or gets another form.
     pub refilled: bool,
-    /// Its columns that the version drops or converts.
+    /// Its columns that the version adds, drops or converts.
     pub touched: Vec<String>,
     /// Those that get another NOT NULL or default: a NULL there may be filled.
     pub filled: Vec<String>,
