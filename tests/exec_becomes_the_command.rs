@@ -59,6 +59,10 @@ fn in_the_child() {
 fn child(argv: &[&str]) -> Command {
     let mut child = Command::new(std::env::current_exe().unwrap());
     child.args(["--exact", "in_the_child", "--nocapture"]).env(ARGV, argv.join("\n"));
+    hearing(child)
+}
+
+fn hearing(mut child: Command) -> Command {
     // Whoever runs the tests in the background of a shell has SIGINT ignored, and what they start has too.
     // SAFETY: between fork and exec, signal() takes two numbers and is async-signal-safe.
     unsafe {
@@ -242,7 +246,8 @@ fn a_signal_behind_the_last_look_ends_process_1() {
         let mut first = Command::new("unshare");
         first.args(NAMESPACE).arg(child.get_program()).args(child.get_args());
         first.envs(child.get_envs().filter_map(|(name, value)| Some((name, value?))));
-        let (ended, text) = text(first.env(LATE_SIGNAL, signal).output().unwrap());
+        first.env(LATE_SIGNAL, signal);
+        let (ended, text) = text(hearing(first).output().unwrap());
         assert_eq!(ended, Some(code), "{text}");
         assert!(!text.contains("became"), "{text}");
     }
