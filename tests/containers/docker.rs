@@ -1,11 +1,9 @@
 //! The Docker Engine, through its command line.
 
+pub use crate::common::moments::{GUARD, until};
 use std::path::Path;
 use std::process::{Command, Output, Stdio};
-use std::time::{Duration, Instant};
-
-/// Ends a test that would hang; nothing is measured with it.
-pub const GUARD: Duration = Duration::from_secs(120);
+use std::time::Duration;
 
 /// Everything made here wears it, so that what an interrupted run left can be removed.
 pub const LABEL: &str = "tandem-test";
@@ -62,15 +60,6 @@ pub fn exists(kind: &str, name: &str) -> bool {
 #[track_caller]
 pub fn address(container: &str) -> String {
     inspect(container, "{{range .NetworkSettings.Networks}}{{.IPAddress}}{{end}}")
-}
-
-#[track_caller]
-pub fn until(mut is: impl FnMut() -> bool, else_says: impl Fn() -> String) {
-    let begin = Instant::now();
-    while !is() {
-        assert!(begin.elapsed() < GUARD, "{}", else_says());
-        std::thread::sleep(Duration::from_millis(20));
-    }
 }
 
 /// Waits until the container's log has this.
