@@ -26,6 +26,10 @@ pub const KEPT: &str = "kept";
 /// A collection under its own name that a copy of its shadow fills.
 pub const BACK: &str = "back";
 
+/// Seconds between two flushes of a collection that is being filled. What is not flushed is in its log of operations; with the
+/// five seconds of servers a copy takes a tenth longer (docs/performance.md).
+const FLUSH: u64 = 60;
+
 /// A collection that gets another form.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Rebuild {
@@ -397,12 +401,13 @@ impl Rebuild {
         }
     }
 
-    /// What a collection is created with while it is filled: no limits, no index building and nothing hidden.
+    /// What a collection is created with while it is filled: no limits, no index building, few flushes and nothing hidden.
     pub fn bulk(&self) -> Schema {
         let mut bulk = Schema { strict_mode_config: None, ..self.schema.clone() };
         if let Some(optimizers) = &mut bulk.optimizers_config {
             optimizers.indexing_threshold = optimizers.indexing_threshold.map(|_| 0);
             optimizers.prevent_unoptimized = None;
+            optimizers.flush_interval_sec = optimizers.flush_interval_sec.map(|_| FLUSH);
         }
         bulk
     }

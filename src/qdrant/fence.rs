@@ -152,10 +152,11 @@ impl Client {
         Ok(schema.metadata.remove(COMPARED_KEY))
     }
 
-    /// What was written is flushed each second from now on. Until it is, the log of operations has it once more, goes into a
-    /// snapshot, and is run through by its recovery, which takes three times as long then (Qdrant 1.17).
-    pub(super) async fn flush_soon(&self, name: &str) -> Result<()> {
-        let optimizers_config = Some(OptimizersConfig { flush_interval_sec: Some(1), ..Default::default() });
+    /// From now on a flush comes every so many seconds. Until it does, only the log of operations has on disk what was written; that
+    /// goes into a snapshot as well, and is run through by its recovery, which takes three times as long then (Qdrant 1.17).
+    pub(super) async fn flush_every(&self, name: &str, seconds: u64) -> Result<()> {
+        let flush_interval_sec = Some(seconds);
+        let optimizers_config = Some(OptimizersConfig { flush_interval_sec, ..Default::default() });
         self.change(name, Schema { optimizers_config, ..Schema::default() }).await
     }
 

@@ -6,6 +6,7 @@ use super::fence::{Fenced, Numbered, unused_id};
 use super::fill::{NOTE, PAGE};
 use super::licence::licence;
 use super::points::{Pages, Selection, page_limit, pb_id, pb_point, point, unreadable};
+use super::rest::OnItsWay;
 use super::wide::wide;
 use super::wire::{Digest, PAYLOAD, Retrieved, VECTORS};
 use crate::collection::{
@@ -31,6 +32,10 @@ const PASSES: u32 = 3;
 /// Between two looks at the count of operations of a collection that nobody is to write to.
 const IDLE: Duration = Duration::from_millis(500);
 
+/// Seconds between two flushes before the snapshot that a collection comes back from; more often than it needs they cost the
+/// comparison beside it a tenth.
+const SOON: u64 = 1;
+
 /// Points of one repair.
 const REPAIR: usize = 64;
 
@@ -44,6 +49,8 @@ struct Route<'a> {
     verbatim: bool,
     limit: u32,
     total: u64,
+    /// Some point in the middle, if it is known.
+    middle: Option<&'a PointId>,
 }
 
 /// What a comparison of two collections found.
@@ -63,6 +70,8 @@ pub struct Comparison {
     source: Option<Numbered>,
     points: u64,
     shadow: Option<Digest>,
+    /// The shadow's snapshot, for the source's name.
+    back: Option<OnItsWay>,
 }
 
 impl Compared {
@@ -75,6 +84,17 @@ impl Compared {
             (Walked::Read(point), Some(digest)) => digest.add(point),
             (Walked::Made(_), digest) => *digest = None,
             (_, None) => {}
+        }
+    }
+
+    /// With the points of another part.
+    fn and(self, other: Self) -> Self {
+        Self {
+            points: self.points + other.points,
+            missing: self.missing + other.missing,
+            different: self.different + other.different,
+            extra: self.extra + other.extra,
+            digest: self.digest.zip(other.digest).map(|(one, two)| one.and(&two)),
         }
     }
 
@@ -309,7 +329,8 @@ impl Client {
         self.settled(&rebuild.source).await?;
         let route = self.route(rebuild, &rebuild.source, &rebuild.shadow).await?;
         let fresh = from.is_none() && self.count_points(&rebuild.shadow).await? == 0;
-        self.copy(route, from.cloned(), meter, note).await?;
+        let middle = self.copy(route, from.cloned(), meter, note).await?;
+        let route = Route { middle: middle.as_ref(), ..route };
         let mut source = None;
         if !rebuild.writers {
             licence(note).await?;
@@ -318,12 +339,12 @@ impl Client {
             self.settled(&rebuild.source).await?;
         }
         // A difference is a writer's then, and the shadow is not made to have it.
-        let back = fresh && rebuild.switch == Switch::KeepName;
-        let mut found = self.compare_beside_snapshots(route, back, meter, note).await?;
+        let mend = rebuild.writers || !fresh;
+        let (mut found, back) = self.compare_beside_snapshots(route, mend, meter, note).await?;
         if !found.is_equal() {
             source = None;
-            if rebuild.writers || !fresh {
-                found = self.compare_points(route, true, meter, note).await?;
+            if mend {
+                found = self.mend_points(route, meter, note).await?;
             }
         }
         if !rebuild.writers {
@@ -337,39 +358,47 @@ impl Client {
         self.finalize(rebuild, &rebuild.shadow, note).await?;
         self.stamp_as(&rebuild.shadow, rebuild.stamp_at(rebuild.compared()), note).await?;
         let found = found.is_equal().then_some(found);
-        Ok(found.map(|found| Comparison { source, points: found.points, shadow: found.digest }))
+        Ok(found.map(|found| Comparison { source, points: found.points, shadow: found.digest, back }))
     }
 
-    /// Compares source and shadow while the server takes the snapshots: of the source, and with `back` of the shadow, which is
-    /// not mended then. A comparison leaves a core idle. What comes back from the shadow's has the limits of a fence from its first
-    /// moment on, and is proven there.
+    /// Compares source and shadow while the server takes the snapshots: of the source, and of a shadow that is to come back under
+    /// its name and is not to be mended, which is on its way there from then on. What comes back has the limits of a fence from
+    /// its first moment on, and is proven there.
     async fn compare_beside_snapshots(
         &self,
         route: Route<'_>,
-        back: bool,
+        mend: bool,
         meter: &Meter,
         note: &mut impl AsyncFnMut(Option<&PointId>) -> Result<()>,
-    ) -> Result<Compared> {
+    ) -> Result<(Compared, Option<OnItsWay>)> {
+        let back = !mend && route.rebuild.switch == Switch::KeepName;
         if back {
             licence(note).await?;
-            self.flush_soon(route.to).await?;
+            self.flush_every(route.to, SOON).await?;
             self.raise(route.to).await?;
         }
         let snapshots = async {
             let began = Instant::now();
             self.create_snapshot(route.from).await?;
-            if back {
-                self.create_snapshot(route.to).await?;
-            }
+            let shadow = match back {
+                true => Some(self.create_snapshot(route.to).await?),
+                false => None,
+            };
             tracing::debug!("took the snapshots in {:.2} s", began.elapsed().as_secs_f64());
-            Ok(())
+            Ok(shadow.map(|shadow| self.begin_to_restore(route.to, &shadow, route.from)))
         };
-        let (found, ()) = tokio::try_join!(self.compare_points(route, !back, meter, note), snapshots)?;
+        let compared = async {
+            match mend {
+                true => self.mend_points(route, meter, note).await,
+                false => self.compare_points(route, meter, note).await,
+            }
+        };
+        let (found, on_its_way) = tokio::try_join!(compared, snapshots)?;
         if back {
             licence(note).await?;
             self.open_fence(route.to).await?;
         }
-        Ok(found)
+        Ok((found, on_its_way))
     }
 
     /// The aliases lead to the shadow, which has everything then.
@@ -386,7 +415,7 @@ impl Client {
             if rebuild.writers {
                 self.lift(&shadow, note).await?;
                 let route = self.route(rebuild, &rebuild.source, &rebuild.shadow).await?;
-                self.compare_points(route, true, meter, note).await?;
+                self.mend_points(route, meter, note).await?;
                 self.finalize(rebuild, &rebuild.shadow, note).await?;
             } else {
                 let Converged { mut fenced, .. } = self.converge(rebuild, earlier, meter, note).await?;
@@ -419,7 +448,7 @@ impl Client {
             let emptied = rebuild.switch == Switch::KeepName && self.count_points(source).await? == 0;
             let mut digest = None;
             let holding = match earlier.take() {
-                Some(Comparison { source: Some(since), points, shadow })
+                Some(Comparison { source: Some(since), points, shadow, .. })
                     if fenced.proves_idle_since(&since).await? =>
                 {
                     Some((points, shadow))
@@ -436,7 +465,7 @@ impl Client {
                     note(next).await?;
                     fenced.keep().await
                 };
-                found = self.compare_points(route, true, meter, &mut keep).await?;
+                found = self.mend_points(route, meter, &mut keep).await?;
                 if !found.is_equal() {
                     changed = true;
                     tracing::info!(
@@ -514,7 +543,10 @@ impl Client {
         if rebuild.switch == Switch::Alias {
             self.lift(&self.collection(&rebuild.shadow).await?, note).await?;
         }
-        let found = self.compare_points(route, rebuild.switch == Switch::Alias, meter, note).await?;
+        let found = match rebuild.switch {
+            Switch::Alias => self.mend_points(route, meter, note).await?,
+            Switch::KeepName => self.compare_points(route, meter, note).await?,
+        };
         if !found.is_equal() && rebuild.switch == Switch::KeepName {
             return Err(Error::new(
                 ExitCode::Refused,
@@ -532,7 +564,7 @@ impl Client {
             )));
         }
         if !found.is_equal() && !rebuild.writers {
-            let again = self.compare_points(route, false, meter, note).await?;
+            let again = self.compare_points(route, meter, note).await?;
             if !again.is_equal() {
                 return Err(self.written_meanwhile(rebuild, &again));
             }
@@ -544,7 +576,7 @@ impl Client {
     async fn replace(
         &self,
         rebuild: &Rebuild,
-        earlier: Option<Comparison>,
+        mut earlier: Option<Comparison>,
         meter: &Meter,
         note: &mut impl AsyncFnMut(Option<&PointId>) -> Result<()>,
     ) -> Result<()> {
@@ -556,6 +588,7 @@ impl Client {
             return self.set_aliases(rebuild.aliases.iter().map(String::as_str), name).await;
         }
         let (mut kept, mut digest) = (self.list_snapshots(shadow).await?.pop(), None);
+        let mut on_its_way = earlier.as_mut().and_then(|earlier| earlier.back.take());
         let snapshot = if there.is_some() && !back {
             let converged = self.converge(rebuild, earlier, meter, note).await?;
             let Converged { mut fenced, changed, digest: found } = converged;
@@ -565,6 +598,16 @@ impl Client {
             let snapshot = match kept.take().filter(|_| !changed) {
                 Some(snapshot) => snapshot,
                 None => fenced.during(self.create_snapshot(shadow), note).await?,
+            };
+            on_its_way = match on_its_way.take().filter(|_| !changed) {
+                Some(early) => match fenced.during(early.arrived(), note).await {
+                    Ok(early) => Some(early),
+                    Err(error) => {
+                        tracing::info!("{}; the snapshot of {shadow} is sent once more", error.found);
+                        None
+                    }
+                },
+                None => None,
             };
             // The last look before the source goes.
             self.still_whole(rebuild, &mut fenced, note).await?;
@@ -584,7 +627,13 @@ impl Client {
                 None => licence(note).await,
             }
         };
-        let restored = self.restore_permitted(shadow, &snapshot, name, meter, permit).await;
+        let restored = match on_its_way {
+            Some(early) => match permit.await {
+                Ok(()) => early.complete(name, meter).await,
+                Err(error) => Err(error),
+            },
+            None => self.restore_permitted(shadow, &snapshot, name, meter, permit).await,
+        };
         let whole = match &restored {
             Ok(()) => {
                 licence(note).await?;
@@ -614,8 +663,8 @@ impl Client {
             self.fillable_copy(rebuild, name, BACK, note).await?;
             let route = Route { verbatim: true, ..self.route(rebuild, shadow, name).await? };
             self.copy(route, None, meter, note).await?;
-            let found = self.compare_points(route, true, meter, note).await?;
-            if !found.is_equal() && !self.compare_points(route, false, meter, note).await?.is_equal() {
+            let found = self.mend_points(route, meter, note).await?;
+            if !found.is_equal() && !self.compare_points(route, meter, note).await?.is_equal() {
                 return Err(self.written_meanwhile(rebuild, &found));
             }
             self.counted_equal(rebuild, shadow, name, found.points).await?;
@@ -632,7 +681,7 @@ impl Client {
     ) -> Result<bool> {
         let (name, shadow) = (rebuild.source.as_str(), rebuild.shadow.as_str());
         let route = Route { verbatim: true, ..self.route(rebuild, shadow, name).await? };
-        let found = self.compare_points(route, false, meter, note).await?;
+        let found = self.compare_points(route, meter, note).await?;
         Ok(found.is_equal() && self.count_points(name).await? == found.points)
     }
 
@@ -665,19 +714,12 @@ impl Client {
         };
         // One reader leaves a core idle.
         let parts = async {
-            match digest.middle() {
+            match &digest.middle {
                 Some(middle) => tokio::try_join!(part(None, Some(middle)), part(Some(middle), None)),
                 None => Ok((part(None, None).await?, Some(digest.anew()))),
             }
         };
-        let mut parts = std::pin::pin!(parts);
-        let found = loop {
-            tokio::select! {
-                parts = &mut parts => break parts?,
-                () = tokio::time::sleep(NOTE) => note(None).await?,
-            }
-        };
-        let (Some(low), Some(high)) = found else { return Ok(false) };
+        let (Some(low), Some(high)) = noting(parts, note).await? else { return Ok(false) };
         let found = low.and(&high);
         meter.end();
         took("read back", found.points(), name, began);
@@ -750,22 +792,24 @@ impl Client {
             verbatim: rebuild.is_verbatim(&source.schema),
             limit: readable(&source),
             total: self.count_points(from).await?,
+            middle: None,
         })
     }
 
-    /// Copies from a point on: one scan that reads ahead, writes beside it.
+    /// Copies from a point on: one scan that reads ahead, writes beside it. Returns a point in the middle of a whole copy.
     async fn copy(
         &self,
         route: Route<'_>,
         from: Option<PointId>,
         meter: &Meter,
         note: &mut impl AsyncFnMut(Option<&PointId>) -> Result<()>,
-    ) -> Result<()> {
+    ) -> Result<Option<PointId>> {
         meter.begin("copy", Some(route.from), Unit::Points, 0, Some(route.total));
         let mut pages = self.pages(route.from, from.clone(), route.limit);
         let mut writes = FuturesUnordered::new();
         let mut frontier = Frontier { reached: from, ..Frontier::default() };
         let (mut copied, began) = (0, Instant::now());
+        let (mut read, mut middle) = (0, None);
         let mut noted = began;
         loop {
             let page = tokio::select! {
@@ -780,6 +824,10 @@ impl Client {
                 page = pages.next(), if writes.len() < WRITERS => page?,
             };
             let Some(page) = page else { break };
+            read += page.points.len() as u64;
+            if middle.is_none() && read >= route.total / 2 {
+                middle.clone_from(&page.next);
+            }
             let ready = self.ready(route, page.points).await?;
             // Before what it read is written: a process that was paused may have been succeeded.
             if noted.elapsed() >= NOTE {
@@ -796,7 +844,12 @@ impl Client {
         }
         meter.end();
         took("copied", copied, route.from, began);
-        Ok(())
+        let finally = route.rebuild.schema.optimizers_config.as_ref().and_then(|o| o.flush_interval_sec);
+        if let Some(finally) = finally {
+            licence(note).await?;
+            self.flush_every(route.to, finally).await?;
+        }
+        Ok(middle)
     }
 
     /// A page as it is to be written.
@@ -830,24 +883,72 @@ impl Client {
         }
     }
 
-    /// Walks both collections in the order of ids. With `repair`, what differs is brought to what the source has.
+    /// Holds the points of two collections against each other, in two parts if a middle is known: one reader of each leaves a core
+    /// idle.
     async fn compare_points(
         &self,
         route: Route<'_>,
-        repair: bool,
         meter: &Meter,
         note: &mut impl AsyncFnMut(Option<&PointId>) -> Result<()>,
     ) -> Result<Compared> {
-        meter.begin("verify", Some(route.to), Unit::Points, 0, Some(route.total));
-        let mut wanted = Walk::new(self, route.from, route.limit);
-        let mut actual = Walk::new(self, route.to, readable(&self.collection(route.to).await?));
+        let began = begin_to_compare(route, meter);
+        let digest = digest_of(route);
+        let part = async |from: Option<&PointId>, until: Option<&PointId>| {
+            let mut leave = async |differences: &mut Differences| {
+                *differences = Differences::default();
+                Ok(())
+            };
+            let digest = digest.as_ref().map(Digest::anew);
+            self.walk_both(route, (from, until), digest, meter, &mut leave).await
+        };
+        let parts = async {
+            match route.middle {
+                Some(middle) => {
+                    let (low, high) = tokio::try_join!(part(None, Some(middle)), part(Some(middle), None))?;
+                    Ok(low.and(high))
+                }
+                None => part(None, None).await,
+            }
+        };
+        let found = noting(parts, note).await?;
+        meter.end();
+        took("compared", found.points, route.to, began);
+        Ok(found)
+    }
+
+    /// The same in one part, and what differs is brought to what the source has.
+    async fn mend_points(
+        &self,
+        route: Route<'_>,
+        meter: &Meter,
+        note: &mut impl AsyncFnMut(Option<&PointId>) -> Result<()>,
+    ) -> Result<Compared> {
+        let began = begin_to_compare(route, meter);
+        let mut mend = async |differences: &mut Differences| {
+            note(None).await?;
+            self.mend(route, std::mem::take(differences)).await
+        };
+        let found = self.walk_both(route, (None, None), digest_of(route), meter, &mut mend).await?;
+        meter.end();
+        took("compared", found.points, route.to, began);
+        Ok(found)
+    }
+
+    /// Walks both collections in the order of ids, from a point to before another one. `act` gets what differs, a few points at
+    /// once or none for a second, and takes it.
+    async fn walk_both(
+        &self,
+        route: Route<'_>,
+        part: (Option<&PointId>, Option<&PointId>),
+        digest: Option<Digest>,
+        meter: &Meter,
+        act: &mut impl AsyncFnMut(&mut Differences) -> Result<()>,
+    ) -> Result<Compared> {
+        let mut wanted = Walk::new(self, route.from, part, route.limit);
+        let mut actual = Walk::new(self, route.to, part, readable(&self.collection(route.to).await?));
         let made = (!route.verbatim).then_some(route.rebuild);
-        let (mut found, began) = (Compared::default(), Instant::now());
-        if route.to == route.rebuild.shadow && route.rebuild.switch == Switch::KeepName {
-            found.digest = Some(Digest::of(route.total));
-        }
-        let mut noted = began;
-        let (mut put, mut delete) = (Vec::new(), Vec::new());
+        let mut found = Compared { digest, ..Compared::default() };
+        let (mut differences, mut acted) = (Differences::default(), Instant::now());
         loop {
             let (a, b) = tokio::join!(wanted.fill(made), actual.fill(None));
             a?;
@@ -861,11 +962,11 @@ impl Client {
             match order {
                 std::cmp::Ordering::Less => {
                     found.missing += 1;
-                    put.extend(wanted.ahead.pop_front().map(Walked::alone));
+                    differences.put.extend(wanted.ahead.pop_front().map(Walked::alone));
                 }
                 std::cmp::Ordering::Greater => {
                     found.extra += 1;
-                    delete.extend(actual.ahead.pop_front().map(|point| point.id().clone()));
+                    differences.delete.extend(actual.ahead.pop_front().map(|point| point.id().clone()));
                 }
                 std::cmp::Ordering::Equal => {
                     found.points += 1;
@@ -875,35 +976,23 @@ impl Client {
                         found.digested(&actual);
                         if !equal(route, &wanted, &actual)? {
                             found.different += 1;
-                            put.push(wanted.alone());
+                            differences.put.push(wanted.alone());
                         }
                     }
                 }
             }
-            if !repair {
-                put.clear();
-                delete.clear();
-            }
-            if noted.elapsed() >= NOTE {
-                note(None).await?;
-                noted = Instant::now();
-            }
-            if put.len() + delete.len() >= REPAIR {
-                self.mend(route, &mut put, &mut delete).await?;
+            if differences.put.len() + differences.delete.len() >= REPAIR || acted.elapsed() >= NOTE {
+                act(&mut differences).await?;
+                acted = Instant::now();
             }
         }
-        if !(put.is_empty() && delete.is_empty()) {
-            note(None).await?;
-        }
-        self.mend(route, &mut put, &mut delete).await?;
-        meter.end();
-        took("compared", found.points, route.to, began);
+        act(&mut differences).await?;
         Ok(found)
     }
 
-    async fn mend(&self, route: Route<'_>, put: &mut Vec<Walked>, delete: &mut Vec<PointId>) -> Result<()> {
+    async fn mend(&self, route: Route<'_>, differences: Differences) -> Result<()> {
         let (mut read, mut made) = (Vec::new(), Vec::new());
-        for walked in put.drain(..) {
+        for walked in differences.put {
             match walked {
                 Walked::Read(point) => read.push(point),
                 Walked::Made(point) => made.push(point),
@@ -911,10 +1000,10 @@ impl Client {
         }
         self.write_ready(route.to, Ready::AsRead(read)).await?;
         self.write_ready(route.to, Ready::Made(made)).await?;
-        if delete.is_empty() {
+        if differences.delete.is_empty() {
             return Ok(());
         }
-        let ids = delete.drain(..).map(|id| pb_id(&id)).collect();
+        let ids = differences.delete.iter().map(pb_id).collect();
         let delete = pb::PointsUpdateOperation {
             operation: Some(Operation::DeletePoints(DeletePoints {
                 points: Some(pb::PointsSelector {
@@ -966,6 +1055,38 @@ fn is_shadow_of(observed: &Observed, name: &str) -> bool {
 /// Points a page may have. A rebuild writes none of what it reads from, so that limits of writes do not matter.
 fn readable(observed: &Observed) -> u32 {
     page_limit(observed.schema.strict_mode_config.as_ref(), PAGE).max(1)
+}
+
+/// What has to be done for a collection to have what another one has.
+#[derive(Default)]
+struct Differences {
+    put: Vec<Walked>,
+    delete: Vec<PointId>,
+}
+
+fn begin_to_compare(route: Route<'_>, meter: &Meter) -> Instant {
+    meter.begin("verify", Some(route.to), Unit::Points, 0, Some(route.total));
+    Instant::now()
+}
+
+/// Of no points, for a shadow that is to come back under another name.
+fn digest_of(route: Route<'_>) -> Option<Digest> {
+    let back = route.to == route.rebuild.shadow && route.rebuild.switch == Switch::KeepName;
+    back.then(|| Digest::new(route.middle.cloned()))
+}
+
+/// Does something long, and notes each second that it goes on.
+async fn noting<T>(
+    work: impl Future<Output = Result<T>>,
+    note: &mut impl AsyncFnMut(Option<&PointId>) -> Result<()>,
+) -> Result<T> {
+    let mut work = std::pin::pin!(work);
+    loop {
+        tokio::select! {
+            done = &mut work => return done,
+            () = tokio::time::sleep(NOTE) => note(None).await?,
+        }
+    }
 }
 
 /// `copied 100,000 points of memory in 7.31 s`.
@@ -1042,23 +1163,39 @@ impl Walked {
     }
 }
 
-/// The points of a collection in the order of their ids.
+/// The points of a collection in the order of their ids, up to before one.
 struct Walk<'a> {
     client: &'a Client,
     collection: &'a str,
-    pages: Pages,
+    pages: Option<Pages>,
+    until: Option<&'a PointId>,
     ahead: VecDeque<Walked>,
 }
 
 impl<'a> Walk<'a> {
-    fn new(client: &'a Client, collection: &'a str, limit: u32) -> Self {
-        Self { client, collection, pages: client.pages(collection, None, limit), ahead: VecDeque::new() }
+    fn new(
+        client: &'a Client,
+        collection: &'a str,
+        (from, until): (Option<&PointId>, Option<&'a PointId>),
+        limit: u32,
+    ) -> Self {
+        let pages = Some(client.pages(collection, from.cloned(), limit));
+        Self { client, collection, pages, until, ahead: VecDeque::new() }
     }
 
     async fn fill(&mut self, made: Option<&Rebuild>) -> Result<()> {
         if self.ahead.is_empty()
-            && let Some(page) = self.pages.next().await?
+            && let Some(pages) = &mut self.pages
+            && let Some(mut page) = pages.next().await?
         {
+            let ours = match self.until {
+                Some(until) => page.points.partition_point(|point| point.id < *until),
+                None => page.points.len(),
+            };
+            if ours < page.points.len() {
+                page.points.truncate(ours);
+                self.pages = None;
+            }
             if made.is_some() || page.points.iter().any(Retrieved::may_be_rounded) {
                 let made = self.client.made(self.collection, page.points, made).await?;
                 self.ahead.extend(made.into_iter().map(Walked::Made));

@@ -23,7 +23,8 @@ use std::task::{Context, Poll};
 use std::time::Duration;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::TcpStream;
-use tokio::sync::mpsc;
+use tokio::sync::{mpsc, oneshot};
+use tokio::task::JoinSet;
 use tokio_rustls::TlsConnector;
 use tokio_rustls::rustls::pki_types::ServerName;
 use tokio_rustls::rustls::{ClientConfig, RootCertStore};
@@ -55,7 +56,61 @@ const AHEAD: usize = 4;
 /// Occurs in no snapshot's first or last line by chance, and a tar archive has none.
 const BOUNDARY: &str = "tandem-7f3c1f6f9a2d4e5b8c0d";
 
+/// A snapshot on its way into a collection that does not exist yet. Its server does nothing until the last bytes are there, and
+/// forgets the others if the connection ends.
+#[derive(Debug)]
+pub(super) struct OnItsWay {
+    size: u64,
+    arrived: oneshot::Receiver<()>,
+    permit: oneshot::Sender<()>,
+    /// It ends with this value.
+    restore: JoinSet<Result<()>>,
+}
+
+impl OnItsWay {
+    /// Waits until only the last bytes are missing.
+    pub async fn arrived(mut self) -> Result<Self> {
+        match (&mut self.arrived).await {
+            Ok(()) => Ok(self),
+            Err(_) => Err(restored(self.restore).await.err().unwrap_or_else(unpermitted)),
+        }
+    }
+
+    /// Sends the last bytes, and waits until the collection is there.
+    pub async fn complete(self, into: &str, meter: &Meter) -> Result<()> {
+        meter.begin("restore", Some(into), Unit::Bytes, self.size, Some(self.size));
+        // One that has ended has an error.
+        let _ = self.permit.send(());
+        restored(self.restore).await
+    }
+}
+
+async fn restored(mut restore: JoinSet<Result<()>>) -> Result<()> {
+    restore.join_next().await.and_then(std::result::Result::ok).unwrap_or_else(|| Err(unpermitted()))
+}
+
+fn unpermitted() -> Error {
+    Error::new(ExitCode::Bug, "a snapshot on its way ended without its permit")
+}
+
 impl Client {
+    /// Begins to restore a snapshot of `collection` as `into`, which may still exist.
+    pub(super) fn begin_to_restore(&self, collection: &str, snapshot: &Snapshot, into: &str) -> OnItsWay {
+        let (arrive, arrived) = oneshot::channel();
+        let (permit, permitted) = oneshot::channel();
+        let (client, snapshot) = (self.clone(), snapshot.clone());
+        let (collection, into, size) = (collection.to_owned(), into.to_owned(), snapshot.size);
+        let mut restore = JoinSet::new();
+        restore.spawn(async move {
+            let permit = async {
+                let _ = arrive.send(());
+                permitted.await.map_err(|_| unpermitted())
+            };
+            client.restore_permitted(&collection, &snapshot, &into, &Meter::default(), permit).await
+        });
+        OnItsWay { size, arrived, permit, restore }
+    }
+
     /// Downloads a snapshot of a collection into `write`, which gets it part by part, and compares it with its checksum.
     /// Returns the checksum of what arrived.
     ///
