@@ -422,6 +422,22 @@ impl Rebuild {
             })
     }
 
+    /// Are the vectors of such a copy stored as they are in a collection with this schema, byte for byte?
+    pub fn is_exact(&self, source: &Schema) -> bool {
+        let sparse = |schema: &Schema, name: &str| {
+            schema.sparse_vectors.get(name).and_then(|params| params.index.as_ref()?.datatype)
+        };
+        self.is_verbatim(source)
+            && source.vectors.iter().all(|(name, params)| {
+                self.schema.vectors.get(name).is_some_and(|target| {
+                    (target.size, target.distance) == (params.size, params.distance)
+                        && target.datatype.unwrap_or(Datatype::Float32)
+                            == params.datatype.unwrap_or(Datatype::Float32)
+                })
+            })
+            && source.sparse_vectors.keys().all(|name| sparse(&self.schema, name) == sparse(source, name))
+    }
+
     /// The vectors of the source that get a datatype without room for every number.
     pub fn narrowed(&self, source: &Schema) -> BTreeMap<String, Datatype> {
         let same = |name: &str| {

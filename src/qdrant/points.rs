@@ -43,6 +43,10 @@ pub enum Selection {
     Only(BTreeSet<String>),
 }
 
+impl Selection {
+    pub const NOTHING: Self = Self::Only(BTreeSet::new());
+}
+
 /// Some points in the order of their ids.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Page {
@@ -70,7 +74,7 @@ impl Client {
     }
 
     async fn count_pages(&self, collection: &str) -> Result<u64> {
-        let nothing = Selection::Only(BTreeSet::new());
+        let nothing = Selection::NOTHING;
         let info = self.info(collection).await.map_err(|fault| self.error(fault))?;
         let strict = convert::schema(info.config.unwrap_or_default(), Default::default()).strict_mode_config;
         let limit = page_limit(strict.as_ref(), 1000).max(1);
@@ -107,16 +111,22 @@ impl Client {
         })
     }
 
-    /// The points of a collection from an id on, whole and as the server sends them. Pages follow the bytes of their points,
-    /// and the next one is under way while one is being worked on.
-    pub(super) fn pages(&self, collection: &str, from: Option<PointId>, most: u32) -> Pages {
+    /// The points of a collection from an id on, as the server sends them, with or without their vectors. Pages follow the bytes
+    /// of their points, and the next one is under way while one is being worked on.
+    pub(super) fn pages(
+        &self,
+        collection: &str,
+        from: Option<PointId>,
+        most: u32,
+        vectors: Selection,
+    ) -> Pages {
         let (send, pages) = mpsc::channel(1);
         let (client, name) = (self.clone(), collection.to_owned());
         let mut reader = JoinSet::new();
         reader.spawn(async move {
             let (mut from, mut limit) = (from, FIRST.min(most));
             loop {
-                let page = client.encoded_page(&name, from.as_ref(), limit).await;
+                let page = client.encoded_page(&name, from.as_ref(), limit, &vectors).await;
                 if let Ok(page) = &page {
                     limit = fit(page.bytes, limit, most);
                     from.clone_from(&page.next);
@@ -130,9 +140,15 @@ impl Client {
         Pages { pages, _reader: reader, collection: collection.to_owned(), done: false }
     }
 
-    async fn encoded_page(&self, collection: &str, from: Option<&PointId>, limit: u32) -> Result<wire::Page> {
-        let all = Selection::All;
-        let request = request(collection, from, limit, with_vectors(&all), with_payload(&all));
+    async fn encoded_page(
+        &self,
+        collection: &str,
+        from: Option<&PointId>,
+        limit: u32,
+        vectors: &Selection,
+    ) -> Result<wire::Page> {
+        let payload = with_payload(&Selection::All);
+        let request = request(collection, from, limit, with_vectors(vectors), payload);
         let request = Bytes::from(request.encode_to_vec());
         let mut patience = Patience::default();
         loop {

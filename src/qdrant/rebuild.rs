@@ -47,6 +47,8 @@ struct Route<'a> {
     to: &'a str,
     /// Points stay as they are.
     verbatim: bool,
+    /// And their vectors are stored as they were.
+    exact: bool,
     limit: u32,
     total: u64,
     /// Some point in the middle, if it is known.
@@ -156,7 +158,7 @@ impl Client {
         let total = self.count_points(&rebuild.source).await?;
         meter.begin("check vectors", Some(&rebuild.source), Unit::Points, 0, Some(total));
         let vectors = Selection::Only(narrowed.keys().cloned().collect());
-        let nothing = Selection::Only(Default::default());
+        let nothing = Selection::NOTHING;
         let mut from = None;
         let refused = loop {
             let page =
@@ -329,8 +331,6 @@ impl Client {
         self.settled(&rebuild.source).await?;
         let route = self.route(rebuild, &rebuild.source, &rebuild.shadow).await?;
         let fresh = from.is_none() && self.count_points(&rebuild.shadow).await? == 0;
-        let middle = self.copy(route, from.cloned(), meter, note).await?;
-        let route = Route { middle: middle.as_ref(), ..route };
         let mut source = None;
         if !rebuild.writers {
             licence(note).await?;
@@ -338,9 +338,14 @@ impl Client {
             // What was accepted before that number is shown to readers.
             self.settled(&rebuild.source).await?;
         }
+        // What is written from that number on is noticed, so that what is read now need not be read again.
+        let mut copied = (fresh && route.exact && source.is_some()).then(|| Digest::new(None));
+        let middle = self.copy(route, from.cloned(), &mut copied, meter, note).await?;
+        let route = Route { middle: middle.as_ref(), ..route };
         // A difference is a writer's then, and the shadow is not made to have it.
         let mend = rebuild.writers || !fresh;
-        let (mut found, back) = self.compare_beside_snapshots(route, mend, meter, note).await?;
+        let (mut found, back) =
+            self.compare_beside_snapshots(route, mend, copied.as_ref(), meter, note).await?;
         if !found.is_equal() {
             source = None;
             if mend {
@@ -368,6 +373,7 @@ impl Client {
         &self,
         route: Route<'_>,
         mend: bool,
+        copied: Option<&Digest>,
         meter: &Meter,
         note: &mut impl AsyncFnMut(Option<&PointId>) -> Result<()>,
     ) -> Result<(Compared, Option<OnItsWay>)> {
@@ -390,7 +396,7 @@ impl Client {
         let compared = async {
             match mend {
                 true => self.mend_points(route, meter, note).await,
-                false => self.compare_points(route, meter, note).await,
+                false => self.compare_points(route, copied, meter, note).await,
             }
         };
         let (found, on_its_way) = tokio::try_join!(compared, snapshots)?;
@@ -545,7 +551,7 @@ impl Client {
         }
         let found = match rebuild.switch {
             Switch::Alias => self.mend_points(route, meter, note).await?,
-            Switch::KeepName => self.compare_points(route, meter, note).await?,
+            Switch::KeepName => self.compare_points(route, None, meter, note).await?,
         };
         if !found.is_equal() && rebuild.switch == Switch::KeepName {
             return Err(Error::new(
@@ -564,7 +570,7 @@ impl Client {
             )));
         }
         if !found.is_equal() && !rebuild.writers {
-            let again = self.compare_points(route, meter, note).await?;
+            let again = self.compare_points(route, None, meter, note).await?;
             if !again.is_equal() {
                 return Err(self.written_meanwhile(rebuild, &again));
             }
@@ -662,9 +668,9 @@ impl Client {
             }
             self.fillable_copy(rebuild, name, BACK, note).await?;
             let route = Route { verbatim: true, ..self.route(rebuild, shadow, name).await? };
-            self.copy(route, None, meter, note).await?;
+            self.copy(route, None, &mut None, meter, note).await?;
             let found = self.mend_points(route, meter, note).await?;
-            if !found.is_equal() && !self.compare_points(route, meter, note).await?.is_equal() {
+            if !found.is_equal() && !self.compare_points(route, None, meter, note).await?.is_equal() {
                 return Err(self.written_meanwhile(rebuild, &found));
             }
             self.counted_equal(rebuild, shadow, name, found.points).await?;
@@ -681,7 +687,7 @@ impl Client {
     ) -> Result<bool> {
         let (name, shadow) = (rebuild.source.as_str(), rebuild.shadow.as_str());
         let route = Route { verbatim: true, ..self.route(rebuild, shadow, name).await? };
-        let found = self.compare_points(route, meter, note).await?;
+        let found = self.compare_points(route, None, meter, note).await?;
         Ok(found.is_equal() && self.count_points(name).await? == found.points)
     }
 
@@ -697,7 +703,7 @@ impl Client {
         let (limit, began) = (readable(&self.collection(name).await?), Instant::now());
         let part = async |from: Option<&PointId>, until: Option<&PointId>| {
             let mut found = digest.anew();
-            let mut pages = self.pages(name, from.cloned(), limit);
+            let mut pages = self.pages(name, from.cloned(), limit, Selection::All);
             while let Some(page) = pages.next().await? {
                 for point in &page.points {
                     if until.is_some_and(|until| point.id >= *until) {
@@ -790,6 +796,7 @@ impl Client {
             from,
             to,
             verbatim: rebuild.is_verbatim(&source.schema),
+            exact: rebuild.is_exact(&source.schema),
             limit: readable(&source),
             total: self.count_points(from).await?,
             middle: None,
@@ -797,18 +804,20 @@ impl Client {
     }
 
     /// Copies from a point on: one scan that reads ahead, writes beside it. Returns a point in the middle of a whole copy.
+    /// `copied` gets the vectors that were read, and becomes `None` if not all of them are written as they were read.
     async fn copy(
         &self,
         route: Route<'_>,
         from: Option<PointId>,
+        copied: &mut Option<Digest>,
         meter: &Meter,
         note: &mut impl AsyncFnMut(Option<&PointId>) -> Result<()>,
     ) -> Result<Option<PointId>> {
         meter.begin("copy", Some(route.from), Unit::Points, 0, Some(route.total));
-        let mut pages = self.pages(route.from, from.clone(), route.limit);
+        let mut pages = self.pages(route.from, from.clone(), route.limit, Selection::All);
         let mut writes = FuturesUnordered::new();
         let mut frontier = Frontier { reached: from, ..Frontier::default() };
-        let (mut copied, began) = (0, Instant::now());
+        let (mut done, began) = (0, Instant::now());
         let (mut read, mut middle) = (0, None);
         let mut noted = began;
         loop {
@@ -817,7 +826,7 @@ impl Client {
                 Some(written) = writes.next() => {
                     let (number, count) = written?;
                     meter.add(count);
-                    copied += count;
+                    done += count;
                     frontier.written(number);
                     continue;
                 }
@@ -829,6 +838,12 @@ impl Client {
                 middle.clone_from(&page.next);
             }
             let ready = self.ready(route, page.points).await?;
+            match (&ready, copied.as_mut()) {
+                (Ready::AsRead(points), Some(copied)) => points.iter().for_each(|point| {
+                    copied.add_vectors(point);
+                }),
+                _ => *copied = None,
+            }
             // Before what it read is written: a process that was paused may have been succeeded.
             if noted.elapsed() >= NOTE {
                 note(frontier.reached.as_ref()).await?;
@@ -840,10 +855,10 @@ impl Client {
         while let Some(written) = writes.next().await {
             let (_, count) = written?;
             meter.add(count);
-            copied += count;
+            done += count;
         }
         meter.end();
-        took("copied", copied, route.from, began);
+        took("copied", done, route.from, began);
         let finally = route.rebuild.schema.optimizers_config.as_ref().and_then(|o| o.flush_interval_sec);
         if let Some(finally) = finally {
             licence(note).await?;
@@ -884,22 +899,24 @@ impl Client {
     }
 
     /// Holds the points of two collections against each other, in two parts if a middle is known: one reader of each leaves a core
-    /// idle.
+    /// idle. With `copied` the vectors are held against those that were read then, and the source is read without them; if that
+    /// proves nothing, it is read once more.
     async fn compare_points(
         &self,
         route: Route<'_>,
+        copied: Option<&Digest>,
         meter: &Meter,
         note: &mut impl AsyncFnMut(Option<&PointId>) -> Result<()>,
     ) -> Result<Compared> {
         let began = begin_to_compare(route, meter);
-        let digest = digest_of(route);
+        let digest = copied.cloned().or_else(|| digest_of(route));
         let part = async |from: Option<&PointId>, until: Option<&PointId>| {
             let mut leave = async |differences: &mut Differences| {
                 *differences = Differences::default();
                 Ok(())
             };
             let digest = digest.as_ref().map(Digest::anew);
-            self.walk_both(route, (from, until), digest, meter, &mut leave).await
+            self.walk_both(route, (from, until), copied.is_none(), digest, meter, &mut leave).await
         };
         let parts = async {
             match route.middle {
@@ -912,6 +929,15 @@ impl Client {
         };
         let found = noting(parts, note).await?;
         meter.end();
+        if let Some(copied) = copied
+            && !(found.is_equal() && found.digest.as_ref().is_some_and(|there| there.has_vectors_of(copied)))
+        {
+            tracing::info!(
+                "{} and what was copied to it differ by their bytes: comparing every vector",
+                route.to
+            );
+            return Box::pin(self.compare_points(route, None, meter, note)).await;
+        }
         took("compared", found.points, route.to, began);
         Ok(found)
     }
@@ -928,24 +954,27 @@ impl Client {
             note(None).await?;
             self.mend(route, std::mem::take(differences)).await
         };
-        let found = self.walk_both(route, (None, None), digest_of(route), meter, &mut mend).await?;
+        let found = self.walk_both(route, (None, None), true, digest_of(route), meter, &mut mend).await?;
         meter.end();
         took("compared", found.points, route.to, began);
         Ok(found)
     }
 
     /// Walks both collections in the order of ids, from a point to before another one. `act` gets what differs, a few points at
-    /// once or none for a second, and takes it.
+    /// once or none for a second, and takes it. Without `vectors` only the payloads of equal ids are held against each other.
     async fn walk_both(
         &self,
         route: Route<'_>,
         part: (Option<&PointId>, Option<&PointId>),
+        vectors: bool,
         digest: Option<Digest>,
         meter: &Meter,
         act: &mut impl AsyncFnMut(&mut Differences) -> Result<()>,
     ) -> Result<Compared> {
-        let mut wanted = Walk::new(self, route.from, part, route.limit);
-        let mut actual = Walk::new(self, route.to, part, readable(&self.collection(route.to).await?));
+        let with = if vectors { Selection::All } else { Selection::NOTHING };
+        let mut wanted = Walk::new(self, route.from, part, route.limit, with);
+        let limit = readable(&self.collection(route.to).await?);
+        let mut actual = Walk::new(self, route.to, part, limit, Selection::All);
         let made = (!route.verbatim).then_some(route.rebuild);
         let mut found = Compared { digest, ..Compared::default() };
         let (mut differences, mut acted) = (Differences::default(), Instant::now());
@@ -974,7 +1003,7 @@ impl Client {
                     if let (Some(wanted), Some(actual)) = (wanted.ahead.pop_front(), actual.ahead.pop_front())
                     {
                         found.digested(&actual);
-                        if !equal(route, &wanted, &actual)? {
+                        if !equal(route, vectors, &wanted, &actual)? {
                             found.different += 1;
                             differences.put.push(wanted.alone());
                         }
@@ -1178,8 +1207,9 @@ impl<'a> Walk<'a> {
         collection: &'a str,
         (from, until): (Option<&PointId>, Option<&'a PointId>),
         limit: u32,
+        vectors: Selection,
     ) -> Self {
-        let pages = Some(client.pages(collection, from.cloned(), limit));
+        let pages = Some(client.pages(collection, from.cloned(), limit, vectors));
         Self { client, collection, pages, until, ahead: VecDeque::new() }
     }
 
@@ -1207,18 +1237,17 @@ impl<'a> Walk<'a> {
     }
 }
 
-/// What both servers' answers spell alike is equal; what they do not is decoded.
-fn equal(route: Route<'_>, wanted: &Walked, actual: &Walked) -> Result<bool> {
+/// What both servers' answers spell alike is equal; what they do not is decoded. Without `vectors` these are not looked at, and
+/// points that were decoded already prove nothing.
+fn equal(route: Route<'_>, vectors: bool, wanted: &Walked, actual: &Walked) -> Result<bool> {
     let decode = |read: &Retrieved, without: &[_]| {
         read.decode(without).and_then(point).ok_or_else(|| unreadable(route.to))
     };
     let equal = |wanted: &Point, actual: &Point| route.rebuild.equal(wanted, actual);
     match (wanted, actual) {
-        (Walked::Made(wanted), Walked::Made(actual)) => Ok(equal(wanted, actual)),
-        (Walked::Made(wanted), Walked::Read(actual)) => Ok(equal(wanted, &decode(actual, &[])?)),
-        (Walked::Read(wanted), Walked::Made(actual)) => Ok(equal(&decode(wanted, &[])?, actual)),
         (Walked::Read(wanted), Walked::Read(actual)) => {
-            let alike: &[_] = match (wanted.has_payload_of(actual), wanted.has_vectors_of(actual)) {
+            let alike: &[_] = match (wanted.has_payload_of(actual), !vectors || wanted.has_vectors_of(actual))
+            {
                 (true, true) => return Ok(true),
                 (true, false) => &[PAYLOAD],
                 (false, true) => &[VECTORS],
@@ -1226,6 +1255,10 @@ fn equal(route: Route<'_>, wanted: &Walked, actual: &Walked) -> Result<bool> {
             };
             Ok(equal(&decode(wanted, alike)?, &decode(actual, alike)?))
         }
+        _ if !vectors => Ok(false),
+        (Walked::Made(wanted), Walked::Made(actual)) => Ok(equal(wanted, actual)),
+        (Walked::Made(wanted), Walked::Read(actual)) => Ok(equal(wanted, &decode(actual, &[])?)),
+        (Walked::Read(wanted), Walked::Made(actual)) => Ok(equal(&decode(wanted, &[])?, actual)),
     }
 }
 

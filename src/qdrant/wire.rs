@@ -6,10 +6,11 @@
 use super::points::id;
 use super::wide::WIDE;
 use crate::collection::PointId;
+use foldhash::quality::RandomState;
 use prost::Message as _;
 use prost::bytes::{BufMut as _, Bytes};
 use qdrant_client::qdrant as pb;
-use std::hash::{BuildHasher as _, Hasher as _, RandomState};
+use std::hash::{BuildHasher as _, Hasher as _};
 
 /// Number and wire type of a field, as it begins.
 type Key = usize;
@@ -66,7 +67,9 @@ pub(super) struct Retrieved {
 #[derive(Debug, Clone)]
 pub(super) struct Digest {
     random: RandomState,
-    sum: u64,
+    whole: u64,
+    /// Of ids and vectors only.
+    vectors: u64,
     points: u64,
     /// Some point in the middle, from which on a second reader can go.
     pub middle: Option<PointId>,
@@ -75,23 +78,43 @@ pub(super) struct Digest {
 impl Digest {
     /// Of no points.
     pub fn new(middle: Option<PointId>) -> Self {
-        Self { random: RandomState::new(), sum: 0, points: 0, middle }
+        Self { random: RandomState::default(), whole: 0, vectors: 0, points: 0, middle }
     }
 
     /// With the same key, of no points.
     pub fn anew(&self) -> Self {
-        Self { sum: 0, points: 0, ..self.clone() }
+        Self { whole: 0, vectors: 0, points: 0, ..self.clone() }
     }
 
     /// To be asked of a point before: may it be rounded? Then its bytes do not tell all of it.
     pub fn add(&mut self, point: &Retrieved) {
-        self.sum = self.sum.wrapping_add(point.hash(&self.random));
+        let vectors = self.add_vectors(point);
+        let mut hasher = self.random.build_hasher();
+        hasher.write_u64(vectors);
+        hasher.write_u64(entries(point.payload(), &self.random));
+        self.whole = self.whole.wrapping_add(hasher.finish());
+    }
+
+    /// Without its payload.
+    pub fn add_vectors(&mut self, point: &Retrieved) -> u64 {
+        let vectors = point.hash_vectors(&self.random);
+        self.vectors = self.vectors.wrapping_add(vectors);
         self.points += 1;
+        vectors
+    }
+
+    pub fn has_vectors_of(&self, other: &Self) -> bool {
+        self.points == other.points && self.vectors == other.vectors
     }
 
     /// With the points of another part.
     pub fn and(self, other: &Self) -> Self {
-        Self { sum: self.sum.wrapping_add(other.sum), points: self.points + other.points, ..self }
+        Self {
+            whole: self.whole.wrapping_add(other.whole),
+            vectors: self.vectors.wrapping_add(other.vectors),
+            points: self.points + other.points,
+            ..self
+        }
     }
 
     pub fn points(&self) -> u64 {
@@ -101,7 +124,7 @@ impl Digest {
 
 impl PartialEq for Digest {
     fn eq(&self, other: &Self) -> bool {
-        self.points == other.points && self.sum == other.sum
+        self.points == other.points && self.whole == other.whole
     }
 }
 
@@ -199,12 +222,12 @@ impl Retrieved {
         }
     }
 
-    fn hash(&self, random: &RandomState) -> u64 {
+    /// Of its id and its vectors.
+    fn hash_vectors(&self, random: &RandomState) -> u64 {
         let mut hasher = random.build_hasher();
         for field in self.fields().filter(|field| field.key == ID) {
             hasher.write(field.tail);
         }
-        hasher.write_u64(entries(self.payload(), random));
         match self.vectors() {
             Some(Field { key: NAMED, body, .. }) => {
                 let each = bodies(body).map(|entry| random.hash_one(entry));
