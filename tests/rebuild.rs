@@ -225,6 +225,42 @@ fn a_writer_during_the_copy_is_detected_and_the_source_stays() {
     });
 }
 
+/// A comparison holds the vectors against what was copied: one that changes behind that is noticed by the number of the operation.
+#[test]
+fn a_vector_that_changes_behind_its_copy_is_brought_over() {
+    both(|version| {
+        let world = world(version, NAMED);
+        let name = world.collection.clone();
+        create(&world, &name, &json!({ "vectors": { "content": { "size": 4, "distance": "Cosine" } } }));
+        let all: Vec<Value> =
+            (0..600).map(|n| json!({ "id": n, "vector": { "content": [n + 1, 2, 3, 4] } })).collect();
+        put(&world, &name, &all);
+        let mut expected = points(&world, &name);
+        let proxy = Proxy::start((world.qdrant.host(), world.qdrant.grpc_port())).unwrap();
+        let (server, source, written) =
+            (world.qdrant.clone(), name.clone(), Arc::new(AtomicBool::new(false)));
+        let once = written.clone();
+        proxy.on_chunk(move |chunk| {
+            // An answer of this size is a page behind the first one.
+            let page = chunk.direction == Direction::ToClient && chunk.bytes.len() > 4000;
+            if page && !once.swap(true, SeqCst) {
+                let body = json!({ "points": [{ "id": 0, "vector": { "content": [0, 0, 0, 1] } }] });
+                let path = format!("/collections/{source}/points/vectors?wait=true");
+                assert_eq!(server.rest("PUT", &path, &body.to_string()).unwrap().0, 200);
+            }
+            Action::Forward
+        });
+        let mut command = world.tandem(["run", "--", "true"]);
+        command.env("QDRANT_URL", proxy.url(&world.qdrant.grpc_url()));
+        let output = command.output().unwrap();
+        assert!(written.load(SeqCst));
+        assert!(output.status.success(), "{}", common::text(&output));
+        let found = points(&world, &name);
+        expected.get_mut("0").unwrap()["vector"]["content"] = json!([0.0, 0.0, 0.0, 1.0]);
+        assert_eq!(found, expected);
+    });
+}
+
 /// What comes back from a snapshot is held against what is known of the verified copy, and against that copy itself if it differs.
 #[test]
 fn a_collection_that_comes_back_otherwise_than_it_was_verified_is_copied_again() {
