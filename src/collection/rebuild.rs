@@ -668,6 +668,52 @@ mod tests {
     }
 
     #[test]
+    fn a_copy_is_exact_if_no_vector_is_stored_otherwise() {
+        let schema = |toml: &str| toml::from_str::<Schema>(toml).unwrap();
+        let source = "vectors.a = { size = 2, distance = 'Cosine' }\nsparse_vectors.s = {}";
+        let exact = |target: &str| {
+            let rebuild = Rebuild {
+                source: "m".into(),
+                shadow: "s".into(),
+                switch: Switch::KeepName,
+                schema: schema(target),
+                fills: Vec::new(),
+                aliases: BTreeSet::new(),
+                stamp: stamp(Role::Live),
+                writers: false,
+            };
+            rebuild.is_exact(&schema(source))
+        };
+        for (target, expected) in [
+            (source, true),
+            (
+                "vectors.a = { size = 2, distance = 'Cosine', datatype = 'float32', on_disk = true }\nsparse_vectors.s = {}",
+                true,
+            ),
+            (
+                "vectors.a = { size = 2, distance = 'Cosine' }\nvectors.b = { size = 3, distance = 'Dot' }\nsparse_vectors.s = {}",
+                true,
+            ),
+            ("vectors.a = { size = 2, distance = 'Dot' }\nsparse_vectors.s = {}", false),
+            (
+                "vectors.a = { size = 2, distance = 'Cosine', datatype = 'float16' }\nsparse_vectors.s = {}",
+                false,
+            ),
+            (
+                "vectors.a = { size = 2, distance = 'Cosine', multivector_config = { comparator = 'max_sim' } }\nsparse_vectors.s = {}",
+                false,
+            ),
+            (
+                "vectors.a = { size = 2, distance = 'Cosine' }\nsparse_vectors.s = { index = { datatype = 'float16' } }",
+                false,
+            ),
+            ("vectors.a = { size = 2, distance = 'Cosine' }", false),
+        ] {
+            assert_eq!(exact(target), expected, "{target}");
+        }
+    }
+
+    #[test]
     fn equal_is_within_the_rounding_of_what_is_stored() {
         let rebuild = |toml: &str| Rebuild {
             source: "m".into(),

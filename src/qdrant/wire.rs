@@ -776,6 +776,11 @@ mod tests {
                 pb::RetrievedPoint { payload, ..one.clone() },
                 pb::RetrievedPoint { vectors, ..one.clone() },
             ] {
+                let bare = |read: &pb::RetrievedPoint| {
+                    point(pb::RetrievedPoint { payload: Default::default(), ..read.clone() })
+                };
+                let same_vectors = of(&points).has_vectors_of(&of(&with(changed.clone())));
+                prop_assert_eq!(same_vectors, bare(&changed) == bare(one));
                 if point(changed.clone()) != point(one.clone()) {
                     prop_assert_ne!(of(&points), of(&with(changed)));
                 }
