@@ -341,6 +341,9 @@ impl Client {
         // What is written from that number on is noticed, so that what is read now need not be read again.
         let mut copied = (fresh && route.exact && source.is_some()).then(|| Digest::new(None));
         let middle = self.copy(route, from.cloned(), &mut copied, meter, note).await?;
+        if let Some(copied) = &mut copied {
+            copied.middle.clone_from(&middle);
+        }
         let route = Route { middle: middle.as_ref(), ..route };
         // A difference is a writer's then, and the shadow is not made to have it.
         let mend = rebuild.writers || !fresh;
