@@ -366,17 +366,47 @@ fn rows_beside_those_that_an_archive_keeps_are_neither_updated_nor_deleted() {
     }
 }
 
+/// SQL that no word shows what it does; the function is in [`VALUES`].
+fn hidden(sql: &str) -> String {
+    let hex: String = sql.bytes().map(|byte| format!("{byte:02x}")).collect();
+    format!("select run(convert_from(decode('{hex}', 'hex'), 'utf8'));\n")
+}
+
+/// Tables whose values are watched.
+const VALUES: &str = "create table users (id int primary key, name text, note text, born text);\n\
+    create table keyless (name text, note json);\n\
+    create table days (id int, region text, note text) partition by list (region);\n\
+    create table days_eu partition of days for values in ('eu');\ncreate table days_all partition of days default;\n\
+    create function run(sql text) returns void language plpgsql as $$ begin execute sql; end $$;\n";
+
+/// Starts on these rows with a second version, which is applied, or rolled back with rows named.
+#[track_caller]
+fn values_are_watched(
+    version: PgVersion,
+    settings: &str,
+    fill: &str,
+    (up, toml, named): (&str, &str, Option<&str>),
+) {
+    let database = Postgres::shared(version).unwrap().create_database("values");
+    let mut world = World::on(database, local_servers::qdrant());
+    world.set("QDRANT_URL", "none");
+    world.migrations.write("tandem.toml", settings);
+    world.version("0001_first", VALUES, "");
+    world.version("0002_second", up, &format!("{toml}[proof]\nsql = \"select true\"\n"));
+    world.record();
+    world.output(["upgrade", "1"]).expect(0);
+    world.db.execute(fill);
+    let rows = "select string_agg(u::text, ' ' order by id) || (select string_agg(k::text, ' ' order by k::text) from keyless k) \
+        || coalesce((select string_agg(d::text, ' ' order by id) from days d), '') from users u";
+    let before = world.query(rows);
+    let outcome = world.start(&["true"]);
+    noticed(&world, outcome, up, named, rows, &before);
+}
+
 /// Where a column comes, goes or is converted its rows are updated, and where it is converted they are in other places: the values of
 /// the other columns are watched, whatever the version does to the table.
 #[test]
 fn values_beside_those_that_a_version_fills_or_converts_are_neither_changed_nor_lost() {
-    let first = "create table users (id int primary key, name text, note text, born text);\n\
-        create table keyless (name text, note json);\n\
-        create function run(sql text) returns void language plpgsql as $$ begin execute sql; end $$;\n";
-    let hidden = |sql: &str| {
-        let hex: String = sql.bytes().map(|byte| format!("{byte:02x}")).collect();
-        format!("select run(convert_from(decode('{hex}', 'hex'), 'utf8'));\n")
-    };
     let values = Some("public.users (values in columns that the version leaves as they are)");
     let cases: Vec<(String, &str, Option<&str>)> = vec![
         // A column comes.
@@ -448,18 +478,152 @@ fn values_beside_those_that_a_version_fills_or_converts_are_neither_changed_nor_
         insert into keyless values ('one', '{\"a\": 1}'), ('two', null), ('two', null)";
     for version in [PgVersion::V14, PgVersion::V18] {
         for (up, toml, named) in &cases {
-            let database = Postgres::shared(version).unwrap().create_database("values");
-            let mut world = World::on(database, local_servers::qdrant());
-            world.set("QDRANT_URL", "none");
-            world.version("0001_first", first, "");
-            world.version("0002_second", up, &format!("{toml}[proof]\nsql = \"select true\"\n"));
-            world.record();
-            world.output(["upgrade", "1"]).expect(0);
-            world.db.execute(fill);
-            let rows = "select string_agg(u::text, ' ' order by id) || (select string_agg(k::text, ' ' order by k::text) from keyless k) from users u";
-            let before = world.query(rows);
-            let outcome = world.start(&["true"]);
-            noticed(&world, outcome, up, *named, rows, &before);
+            values_are_watched(version, "application = \"demo\"\n", fill, (up, toml, *named));
+        }
+    }
+}
+
+/// Where there are new rows, where no key tells which rows the archive keeps, and where NULLs are filled, sums do not tell: each row is
+/// looked at.
+#[test]
+fn values_are_watched_row_by_row_where_their_sums_do_not_tell() {
+    let values = Some("public.users (values in columns that the version leaves as they are)");
+    let filled = Some(
+        "public.users (values in columns that the version leaves as they are, or of which it fills the NULLs)",
+    );
+    let keyless = Some("public.keyless (values in columns that the version leaves as they are)");
+    let third = "[[archive]]\ntable = \"users\"\nwhere = \"id = 3\"\n";
+    let first_day = "[[archive]]\ntable = \"days\"\nwhere = \"id = 1\"\n";
+    let add = "alter table users add column nick text;\n";
+    let insert = "insert into users values (4, 'four', 'four', '');\n";
+    let not_null = "alter table users alter column name set not null;\n";
+    let cases: Vec<(String, &str, Option<&str>)> = vec![
+        // Rows are added.
+        (format!("{add}{insert}update users set nick = name;\n"), "", None),
+        (format!("{add}{insert}update users set nick = name, note = case id when 3 then 'x' else note end;\n"), "", values),
+        (hidden(&format!("{add}{insert}update users set note = 'x' where id = 3")), "", values),
+        (hidden(&format!("{add}{insert}update users set nick = name")), "", None),
+        (format!("{add}{insert}update users set note = 'x' where id = 4;\n"), "", None),
+        (
+            format!("{add}update users set note = 'x' where id = 3;\ninsert into users values (5, null, 'three', null);\n"),
+            "",
+            values,
+        ),
+        (
+            format!("{add}insert into users values (4), (3) on conflict (id) do update set note = 'x';\n"),
+            "",
+            values,
+        ),
+        (format!("{add}{insert}update users set nick = name, note = case id when 3 then 'x' else note end;\n"), third, None),
+        (format!("{add}{insert}update users set note = 'x' where id in (1, 3);\n"), third, values),
+        (format!("{add}delete from users where id = 3;\ninsert into users values (3);\nupdate users set nick = name;\n"), third, None),
+        (format!("{add}delete from users where id = 3;\ninsert into users values (3);\nupdate users set note = 'x';\n"), third, values),
+        (
+            format!("{insert}update users set name = upper(name);\nalter table users alter column name type varchar(99);\n"),
+            "",
+            None,
+        ),
+        (
+            format!("alter table users alter column name type varchar(99);\n{insert}update users set note = 'x' where id = 3;\n"),
+            "",
+            values,
+        ),
+        (
+            "alter table days add column nick text;\nupdate days set region = 'eu' where id = 1;\nupdate days set nick = note;\n".into(),
+            first_day,
+            None,
+        ),
+        (
+            "alter table days add column nick text;\nupdate days set region = 'eu' where id = 1;\nupdate days set note = 'x';\n".into(),
+            first_day,
+            Some("public.days (values"),
+        ),
+        (
+            "alter table days add column nick text;\nupdate days set note = 'x';\n".into(),
+            "[[archive]]\ntable = \"days\"\n",
+            None,
+        ),
+        ("alter table days add column nick text;\nupdate days set note = 'x' where id = 3;\n".into(), "", Some("public.days (values")),
+        (
+            "alter table days add column nick text;\nalter table days detach partition days_eu;\nupdate days_eu set note = 'x';\n".into(),
+            "",
+            Some("public.days_eu (values"),
+        ),
+        // No key tells which rows are kept: those with a name.
+        (
+            "update keyless set note = to_json(name) where name is not null;\nalter table keyless drop column name;\n".into(),
+            "",
+            None,
+        ),
+        ("update keyless set note = '2' where name is null or name = 'two';\nalter table keyless drop column name;\n".into(), "", keyless),
+        // Another row, which is kept, has the value that this one had.
+        ("update keyless set note = '2' where name is null;\nalter table keyless drop column name;\n".into(), "", keyless),
+        (
+            "alter table keyless alter column name type varchar(99);\nupdate keyless set note = '2' where note::text = '7';\n".into(),
+            "",
+            keyless,
+        ),
+        // Its key is another one.
+        (format!("{add}update users set id = 33, note = 'x' where id = 3;\n"), third, None),
+        (format!("{add}update users set id = id + 10;\n"), third, values),
+        // NULLs are filled.
+        (format!("update users set name = coalesce(name, '');\n{not_null}"), "", None),
+        (format!("update users set name = '';\n{not_null}"), "", filled),
+        (format!("update users set name = case id when 1 then 'grace' when 2 then 'ada' else '' end;\n{not_null}"), "", filled),
+        (format!("update users set name = '', note = 'x' where name is null;\n{not_null}"), "", values),
+        (format!("{insert}update users set name = '' where name is null;\n{not_null}"), "", None),
+        (format!("{insert}update users set name = '' where name is null or id = 1;\n{not_null}"), "", filled),
+        (
+            format!("alter table users add column r float default random();\nupdate users set name = '' where name is null;\n{not_null}"),
+            "",
+            None,
+        ),
+        (
+            "alter table users alter column name set default 'x';\nupdate users set name = default where name is null or id = 1;\n".into(),
+            "",
+            filled,
+        ),
+        (
+            format!("update users set name = coalesce(name, ''), born = coalesce(born, '');\n{not_null}alter table users alter column born set default '';\n"),
+            "",
+            None,
+        ),
+        (
+            format!("update users set name = coalesce(name, ''), born = '';\n{not_null}alter table users alter column born set default '';\n"),
+            "",
+            filled,
+        ),
+        (
+            "update days set note = coalesce(note, '');\nalter table days alter column note set not null;\n".into(),
+            "",
+            None,
+        ),
+        (
+            "update days set note = case id when 1 then 'two' when 2 then 'one' else '' end;\nalter table days alter column note set not null;\n"
+                .into(),
+            "",
+            Some("public.days (values in columns that the version leaves as they are, or of which it fills the NULLs)"),
+        ),
+        (
+            "update keyless set name = coalesce(name, 'none');\nalter table keyless alter column name set not null;\n".into(),
+            "",
+            None,
+        ),
+        (
+            "update keyless set name = case name when 'one' then 'two' when 'two' then 'one' else 'none' end;\n\
+             alter table keyless alter column name set not null;\n"
+                .into(),
+            "",
+            Some("public.keyless (values in columns that the version leaves as they are, or of which it fills the NULLs)"),
+        ),
+    ];
+    let fill = "insert into users values (1, 'ada', 'one', '2000-01-01'), (2, 'grace', 'two', ''), (3, null, 'three', null); \
+        insert into keyless values ('one', '{\"a\": 1}'), ('two', null), ('three', '7'), (null, '7'); \
+        insert into days values (1, 'us', 'one'), (2, 'us', 'two'), (3, 'eu', null)";
+    for (version, check, step) in [(PgVersion::V14, "each-run", 3), (PgVersion::V18, "each-version", 1)] {
+        let settings = format!("application = \"demo\"\ncatalog_check = \"{check}\"\n");
+        for (up, toml, named) in cases.iter().step_by(step) {
+            values_are_watched(version, &settings, fill, (up, toml, *named));
         }
     }
 }
@@ -470,10 +634,6 @@ fn values_are_watched_in_a_repair_and_on_the_way_back() {
     let run =
         "create function run(sql text) returns void language plpgsql as $$ begin execute sql; end $$;\n";
     let first = format!("create table users (id int primary key, note text);\n{run}");
-    let hidden = |sql: &str| {
-        let hex: String = sql.bytes().map(|byte| format!("{byte:02x}")).collect();
-        format!("select run(convert_from(decode('{hex}', 'hex'), 'utf8'));\n")
-    };
     let column = "alter table users add column nick text;\n";
     for (sql, stray) in
         [("update users set nick = note", false), ("update users set nick = note, note = 'x'", true)]

@@ -858,7 +858,7 @@ pub fn relation(id: &ObjectId) -> String {
 }
 
 /// As the server writes it in definitions.
-fn server_relation(id: &ObjectId) -> String {
+pub fn server_relation(id: &ObjectId) -> String {
     format!("{}.{}", server_quoted(&id.schema), server_quoted(&id.relation))
 }
 

@@ -7,11 +7,11 @@ use super::guard::{self, Look, Suspects};
 use super::introspect::{self, Exclude, Known};
 use super::lock::Held;
 use super::session::{
-    CONTRACT_BROKEN, Check, DROPPED, Failure, Session, UNSUMMED, cell, contract_assertion, identifier,
-    literal, search_path_set, set_search_path, unprepared,
+    CONTRACT_BROKEN, Check, DROPPED, Failure, Session, cell, contract_assertion, identifier, literal,
+    search_path_set, set_search_path, unprepared,
 };
 use super::store::{Entry, Store};
-use super::strays;
+use super::strays::{self, Closely};
 use crate::catalog::{self, Catalog, Detail, Effects, Expected, Kind, ObjectId, Optional};
 use crate::error::{Error, ExitCode, Result};
 use crate::ledger::Origin;
@@ -416,11 +416,16 @@ async fn statements(
     let assertion = contract_assertion(schemas, Some(&context.held.absence()), unexpected);
     let ends = step.ends_with_its_statements(stock);
     let mut suspects = Suspects::default();
-    let mut summed = step.sql().any(strays::may_write);
+    let mut closely = Closely::at(step.sql());
     loop {
-        let watch =
-            guard::watch(context.settings(), &step.watched, &suspects, Look::UnlessNothingChanged, summed);
-        let stray = strays::watch(&step.watched.partly, summed);
+        let watch = guard::watch(
+            context.settings(),
+            &step.watched,
+            &suspects,
+            Look::UnlessNothingChanged,
+            closely.summed,
+        );
+        let stray = strays::watch(&step.watched.partly, &closely);
         let mut set_up = vec![search_path_set(schemas)];
         set_up.extend(bystanders::noted());
         let mut behind_locks = Vec::from_iter(watch.kept);
@@ -469,7 +474,7 @@ async fn statements(
         let body = format!("{begin}{up}\n;{data}\n;{watched}{strays}{put_back}{restore}{assertions}{ending}");
         let result = session.batch(body).await;
         if let Err(failure) = &result
-            && once_more(failure, &mut suspects, &mut summed)
+            && once_more(failure, &mut suspects, &mut closely)
         {
             session.rollback().await?;
             session.send_prepared_away().await?;
@@ -486,9 +491,8 @@ async fn statements(
 }
 
 /// Is a version to be run once more, with something looked at before that turned out to matter?
-pub(super) fn once_more(failure: &Failure, suspects: &mut Suspects, summed: &mut bool) -> bool {
-    if failure.code.as_deref() == Some(UNSUMMED) && !*summed {
-        *summed = true;
+pub(super) fn once_more(failure: &Failure, suspects: &mut Suspects, closely: &mut Closely) -> bool {
+    if closely.closer(failure) {
         return true;
     }
     match Suspects::of(failure) {

@@ -4,6 +4,7 @@
 use super::session::{identifier, literal};
 use super::store::Store;
 use super::strays::Partly;
+use crate::catalog::render::server_relation;
 use crate::catalog::{Catalog, Detail, Effects, Kind, ObjectId};
 use crate::timeline::Version;
 use std::collections::{BTreeMap, BTreeSet};
@@ -132,8 +133,12 @@ pub fn watched(
     effects: Option<&Effects>,
 ) -> Watched {
     let mut watched = Watched::default();
+    let kept = all(version, direction, before, effects);
     let mut refilled = effects.map(|effects| refilled(before, effects)).unwrap_or_default();
-    for Rows { table, condition, .. } in all(version, direction, before, effects) {
+    if let Some(effects) = effects {
+        with_their_partitions(before, effects, &kept, &mut refilled);
+    }
+    for Rows { table, condition, .. } in kept {
         let columns = refilled.remove(&table);
         if condition.is_none() {
             watched.whole.push(table);
@@ -152,7 +157,7 @@ pub fn watched(
 }
 
 /// Columns that come, go or get another type, and those that get another NOT NULL or default.
-type Columns = (Vec<String>, Vec<String>);
+type Columns = (BTreeSet<String>, BTreeSet<String>);
 
 /// Tables that get columns, or whose columns a version drops, converts or gives another default or NOT NULL; with those.
 fn refilled(before: &Catalog, effects: &Effects) -> BTreeMap<String, Columns> {
@@ -163,7 +168,7 @@ fn refilled(before: &Catalog, effects: &Effects) -> BTreeMap<String, Columns> {
     };
     // Where a version is completed, those that come are there already.
     for id in effects.added.iter().map(|(id, _)| id).chain(&effects.removed).filter(is_column) {
-        tables.entry(qualified(id)).or_default().0.push(id.name.clone());
+        tables.entry(qualified(id)).or_default().0.insert(id.name.clone());
     }
     for (id, after) in &effects.changed {
         let (Some(Detail::Column(old)), Detail::Column(new)) =
@@ -176,9 +181,42 @@ fn refilled(before: &Catalog, effects: &Effects) -> BTreeMap<String, Columns> {
         }
         let (touched, filled) = tables.entry(qualified(id)).or_default();
         let converted = old.data_type != new.data_type || old.generated != new.generated;
-        if converted { touched } else { filled }.push(id.name.clone());
+        if converted { touched } else { filled }.insert(id.name.clone());
     }
     tables
+}
+
+/// Rows move between partitions and stay in the partitioned table: where that is watched, its partitions are not, unless one of them
+/// goes or is detached.
+fn with_their_partitions(
+    before: &Catalog,
+    effects: &Effects,
+    kept: &[Rows],
+    refilled: &mut BTreeMap<String, Columns>,
+) {
+    let parents = |id: &ObjectId| match before.objects.get(id).map(|object| &object.detail) {
+        Some(Detail::Table(table)) if table.partition_bound.is_some() => table.parents.as_slice(),
+        _ => &[],
+    };
+    let mut changed = effects.removed.iter().chain(effects.changed.iter().map(|(id, _)| id));
+    if changed.any(|id| !parents(id).is_empty()) {
+        return;
+    }
+    let tables = || before.objects.keys().filter(|id| id.kind == Kind::Table);
+    let named: BTreeMap<String, &ObjectId> = tables().map(|id| (server_relation(id), id)).collect();
+    let parent = |id: &ObjectId| parents(id).first().and_then(|parent| named.get(parent).copied());
+    for id in tables() {
+        let above = std::iter::successors(parent(id), |id| parent(id)).map(qualified);
+        let is_watched =
+            |table: &String| refilled.contains_key(table) || kept.iter().any(|rows| rows.table == *table);
+        if let Some(top) = above.filter(is_watched).last()
+            && let Some((touched, filled)) = refilled.remove(&qualified(id))
+        {
+            let columns = refilled.entry(top).or_default();
+            columns.0.extend(touched);
+            columns.1.extend(filled);
+        }
+    }
 }
 
 /// All rows to keep, by table.

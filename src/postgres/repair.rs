@@ -10,7 +10,7 @@ use super::session::{
     Check, Failure, Session, cell, contract_assertion, literal, search_path, set_search_path, unprepared,
 };
 use super::store::Entry;
-use super::strays;
+use super::strays::{self, Closely};
 use crate::catalog::render::{Completion, Statement, complete_beside, relation};
 use crate::catalog::{Catalog, Detail, Effects, Expected, Kind, ObjectId, compare_leniently};
 use crate::error::{Error, ExitCode, Result};
@@ -210,10 +210,10 @@ async fn watch(
 ) -> Result<(String, std::result::Result<(), Failure>)> {
     let schemas = &context.settings().schemas;
     let mut suspects = Suspects::default();
-    let mut summed = sql.iter().any(|sql| strays::may_write(sql));
+    let mut closely = Closely::at(sql.iter().copied());
     loop {
-        let watch = guard::watch(context.settings(), watched, &suspects, Look::Always, summed);
-        let strays = strays::watch(&watched.partly, summed);
+        let watch = guard::watch(context.settings(), watched, &suspects, Look::Always, closely.summed);
+        let strays = strays::watch(&watched.partly, &closely);
         // TRUNCATE gives no other file to a table that has got one in the same transaction, unless a savepoint is between.
         let begin = format!(
             "{}savepoint tandem_watch;{kept}{}{}{}",
@@ -231,7 +231,7 @@ async fn watch(
         );
         let result = session.batch(body).await;
         if let Err(failure) = &result
-            && apply::once_more(failure, &mut suspects, &mut summed)
+            && apply::once_more(failure, &mut suspects, &mut closely)
         {
             session.run("going back to a savepoint", "rollback to savepoint tandem_watch").await?;
             session.send_prepared_away().await?;

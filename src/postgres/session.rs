@@ -343,6 +343,9 @@ pub const DROPPED: &str = "TD004";
 /// SQLSTATE of a version that may have changed rows whose values nobody had summed up.
 pub const UNSUMMED: &str = "TD005";
 
+/// SQLSTATE of a version of which the sums do not tell whether it changed rows that nothing keeps.
+pub const UNTOLD: &str = "TD006";
+
 const HINTS: [(&str, &str); 2] = [
     (CONTRACT_BROKEN, "remove the SET, or undo it at the end of the file"),
     (UNDECLARED, "declare them in the version's TOML: [[archive]] with table and where"),
