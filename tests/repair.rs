@@ -635,9 +635,12 @@ fn values_are_watched_in_a_repair_and_on_the_way_back() {
         "create function run(sql text) returns void language plpgsql as $$ begin execute sql; end $$;\n";
     let first = format!("create table users (id int primary key, note text);\n{run}");
     let column = "alter table users add column nick text;\n";
-    for (sql, stray) in
-        [("update users set nick = note", false), ("update users set nick = note, note = 'x'", true)]
-    {
+    for (sql, stray) in [
+        ("update users set nick = note", false),
+        ("update users set nick = note, note = 'x'", true),
+        ("insert into users (id) values (9); update users set nick = note", false),
+        ("insert into users (id) values (9); update users set nick = note, note = 'x'", true),
+    ] {
         for way in ["repair", "back"] {
             let mut world = World::empty();
             world.set("QDRANT_URL", "none");
@@ -653,12 +656,17 @@ fn values_are_watched_in_a_repair_and_on_the_way_back() {
             }
             world.version("0002_second", &up, "");
             world.migrations.write("0002_second.down.sql", &down);
-            world.version("0003_third", "create table last (id int);\n", "");
+            world.version("0003_third", "create table third (id int);\n", "");
+            let more = "alter table users add column more text;\ninsert into users (id) values (10);\nupdate users set more = note;\n";
+            world.version("0004_fourth", more, "");
+            world.version("0005_last", "create table last (id int);\n", "");
             world.record();
             let rows = "insert into users values (1, 'one'), (2, 'two')";
             let command: &[&str] = match way {
                 "repair" => {
-                    world.db.execute(&format!("{first}create table last (id int);{rows}"));
+                    world.db.execute(&format!(
+                        "{first}create table third (id int); create table last (id int);{rows}"
+                    ));
                     &["migrate"]
                 }
                 _ => {
