@@ -101,27 +101,29 @@ const TREE: &str = "
     into files, inserted, updated, deleted
     from tree join pg_catalog.pg_class c on c.oid = tree.oid;";
 
-/// The lists of expressions on a row `r` that are made from `columns`: each has a number, a type and, if it holds NULLs that may be
-/// filled, how many other values it holds.
+/// Lists of expressions on a row `r`, from `columns`: each has a number, a type and, if it holds NULLs that may be filled, how many
+/// values it holds.
 ///
-/// `stays` are the columns that stay as they are; `shape` tells which of the others hold a value, by their numbers; `noted` is what is
-/// noted of a row for a shape `d`; `held` is whether the rows at hand hold all the values there were in those others.
+/// `stays` are the columns that stay as they are. `shape` is the numbers of the others that hold a value. `noted` is what is noted of a
+/// row for a shape `d`: all of its columns but the others that are not in there. `held` is whether rows hold as many values in the others.
 const LISTS: &str = "
-  select pg_catalog.json_agg(pg_catalog.json_build_array(a.attnum, a.atttypid, c -> 2) order by a.attnum),
-      coalesce(pg_catalog.string_agg(pg_catalog.format('r.%I', a.attname), ', ' order by a.attnum) filter (where c ->> 2 is null), ''),
+  select pg_catalog.json_agg(pg_catalog.json_build_array(c.number, c.type, c.held) order by c.number),
+      coalesce(pg_catalog.string_agg(c.value, ', ' order by c.number) filter (where c.held is null), ''),
       pg_catalog.format('pg_catalog.array_remove(array[%s]::int[], null)', pg_catalog.string_agg(
-        pg_catalog.format('case when r.%I is not null then %s end', a.attname, a.attnum), ', ') filter (where c ->> 2 is not null)),
-      pg_catalog.concat_ws(', ', pg_catalog.string_agg(case when c ->> 2 is null then pg_catalog.format('r.%I', a.attname)
-        else pg_catalog.format('case when %s = any (d.shape) then r.%I end', a.attnum, a.attname) end, ', ' order by a.attnum), 'd.shape'),
-      pg_catalog.string_agg(pg_catalog.format('pg_catalog.count(r.%I) = %s', a.attname, c ->> 2), ' and ') filter (where c ->> 2 is not null)
+        pg_catalog.format('case when %s is not null then %s end', c.value, c.number), ', ') filter (where c.held is not null)),
+      pg_catalog.concat_ws(', ', pg_catalog.string_agg(case when c.held is null then c.value
+        else pg_catalog.format('case when %s = any (d.shape) then %s end', c.number, c.value) end, ', ' order by c.number), 'd.shape'),
+      pg_catalog.string_agg(pg_catalog.format('pg_catalog.count(%s) = %s', c.value, c.held), ' and ') filter (where c.held is not null)
     into columns, stays, shape, noted, held
-    from pg_catalog.json_array_elements(columns) c
-    join pg_catalog.pg_attribute a on a.attrelid = t and a.attnum = (c ->> 0)::int and not a.attisdropped;";
+    from (select a.attnum as number, a.atttypid as type, pg_catalog.format('r.%I', a.attname) as value, (e ->> 2)::bigint as held
+      from pg_catalog.json_array_elements(columns) e
+      join pg_catalog.pg_attribute a on a.attrelid = t and a.attnum = (e ->> 0)::int and not a.attisdropped) c;";
 
 /// How many rows there are and what they sum up to, over these columns of `r`; for `format`, whose first argument the columns are.
 const SUM: &str = "pg_catalog.json_build_array(pg_catalog.count(*), pg_catalog.sum(pg_catalog.hashtextextended(row(%1$s)::text, 0)))";
 
-/// The hash of each row, once for each of the shapes that it has at least; for `format`, whose arguments are `noted` and `shape`.
+/// The hash of each row, once for each shape that its values cover; for `format`, whose first arguments are `noted` and `shape`. Rows that
+/// are filled still cover the shapes that they had.
 const NOTED: &str = "pg_catalog.hashtextextended(row(%1$s)::text, 0)";
 const SHAPES: &str =
     "join (select e::int[] as shape from pg_catalog.json_array_elements_text($1) e) d on d.shape <@ %2$s";
@@ -215,7 +217,8 @@ fn sum(watched: &Partly) -> String {
     format!(
         "{held}
   select pg_catalog.json_agg(pg_catalog.json_build_array(a.attnum, a.atttypid, f.held) order by a.attnum) into columns
-    from pg_catalog.pg_attribute a left join rows from (pg_catalog.unnest(filled), pg_catalog.unnest(values_held)) f (name, held) on f.name = a.attname
+    from pg_catalog.pg_attribute a
+    left join rows from (pg_catalog.unnest(filled), pg_catalog.unnest(values_held)) f (name, held) on f.name = a.attname
     where a.attrelid = t and a.attnum > 0 and not a.attisdropped and a.attgenerated = '' and a.attname <> all ({touched});
 {LISTS}
   select pg_catalog.json_agg(pg_catalog.json_build_array(a.attnum, a.attname)) into key
