@@ -186,15 +186,25 @@ fn an_absent_collection_whose_copy_is_another_ledgers_is_never_created_empty() {
     assert_eq!(names(&world), [copy]);
 }
 
+/// A collection that a copy reads in several pages.
+fn several_pages(version: QdrantVersion) -> World {
+    let world = world(version, NAMED);
+    create(
+        &world,
+        &world.collection,
+        &json!({ "vectors": { "content": { "size": 4, "distance": "Cosine" } } }),
+    );
+    let all: Vec<Value> =
+        (0..600).map(|n| json!({ "id": n, "vector": { "content": [n + 1, 2, 3, 4] } })).collect();
+    put(&world, &world.collection, &all);
+    world
+}
+
 #[test]
 fn a_writer_during_the_copy_is_detected_and_the_source_stays() {
     both(|version| {
-        let world = world(version, NAMED);
+        let world = several_pages(version);
         let name = world.collection.clone();
-        create(&world, &name, &json!({ "vectors": { "content": { "size": 4, "distance": "Cosine" } } }));
-        let all: Vec<Value> =
-            (0..600).map(|n| json!({ "id": n, "vector": { "content": [n + 1, 2, 3, 4] } })).collect();
-        put(&world, &name, &all);
         let proxy = Proxy::start((world.qdrant.host(), world.qdrant.grpc_port())).unwrap();
         let (server, source) = (world.qdrant.clone(), name.clone());
         let written = Arc::new(AtomicUsize::new(0));
@@ -229,12 +239,8 @@ fn a_writer_during_the_copy_is_detected_and_the_source_stays() {
 #[test]
 fn a_vector_that_changes_behind_its_copy_is_brought_over() {
     both(|version| {
-        let world = world(version, NAMED);
+        let world = several_pages(version);
         let name = world.collection.clone();
-        create(&world, &name, &json!({ "vectors": { "content": { "size": 4, "distance": "Cosine" } } }));
-        let all: Vec<Value> =
-            (0..600).map(|n| json!({ "id": n, "vector": { "content": [n + 1, 2, 3, 4] } })).collect();
-        put(&world, &name, &all);
         let mut expected = points(&world, &name);
         let proxy = Proxy::start((world.qdrant.host(), world.qdrant.grpc_port())).unwrap();
         let (server, source, written) =

@@ -3,7 +3,7 @@
 use super::client::{Client, within};
 use super::convert;
 use super::fault::{Fault, Kind};
-use super::licence::licence;
+use super::licence::{licence, ticking};
 use super::points::pb_id;
 use crate::collection::{
     COMPARED_KEY, FENCE_KEY, Fence, Observed, OptimizersConfig, PointId, Schema, StrictModeConfig,
@@ -238,16 +238,11 @@ impl Fenced<'_> {
         work: impl Future<Output = Result<T>>,
         note: &mut impl AsyncFnMut(Option<&PointId>) -> Result<()>,
     ) -> Result<T> {
-        let mut work = std::pin::pin!(work);
-        loop {
-            tokio::select! {
-                done = &mut work => return done,
-                () = tokio::time::sleep(RENEW) => {
-                    licence(note).await?;
-                    self.keep().await?;
-                }
-            }
-        }
+        let keep = async || {
+            licence(note).await?;
+            self.keep().await
+        };
+        ticking(work, RENEW, keep).await
     }
 
     /// Did nobody write since [`Fenced::begin`], and will nobody for the next moments?

@@ -78,3 +78,18 @@ fn again(given_up: &mut u32, what: std::fmt::Arguments<'_>) -> Result<()> {
         .remedy("look at the server's log and load, then start again")),
     }
 }
+
+/// Does something long, with something else every so often beside it, which ends it by failing.
+pub(super) async fn ticking<T>(
+    work: impl Future<Output = Result<T>>,
+    every: Duration,
+    mut tick: impl AsyncFnMut() -> Result<()>,
+) -> Result<T> {
+    let mut work = std::pin::pin!(work);
+    loop {
+        tokio::select! {
+            done = &mut work => return done,
+            () = tokio::time::sleep(every) => tick().await?,
+        }
+    }
+}

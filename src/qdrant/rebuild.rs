@@ -4,7 +4,7 @@ use super::client::Client;
 use super::fault::Kind;
 use super::fence::{Fenced, Numbered, unused_id};
 use super::fill::{NOTE, PAGE};
-use super::licence::licence;
+use super::licence::{licence, ticking};
 use super::points::{Pages, Selection, page_limit, pb_id, pb_point, point, unreadable};
 use super::rest::OnItsWay;
 use super::wide::wide;
@@ -728,7 +728,9 @@ impl Client {
                 None => Ok((part(None, None).await?, Some(digest.anew()))),
             }
         };
-        let (Some(low), Some(high)) = noting(parts, note).await? else { return Ok(false) };
+        let (Some(low), Some(high)) = ticking(parts, NOTE, async || note(None).await).await? else {
+            return Ok(false);
+        };
         let found = low.and(&high);
         meter.end();
         took("read back", found.points(), name, began);
@@ -930,7 +932,7 @@ impl Client {
                 None => part(None, None).await,
             }
         };
-        let found = noting(parts, note).await?;
+        let found = ticking(parts, NOTE, async || note(None).await).await?;
         meter.end();
         if let Some(copied) = copied
             && !(found.is_equal() && found.digest.as_ref().is_some_and(|there| there.has_vectors_of(copied)))
@@ -1105,20 +1107,6 @@ fn begin_to_compare(route: Route<'_>, meter: &Meter) -> Instant {
 fn digest_of(route: Route<'_>) -> Option<Digest> {
     let back = route.to == route.rebuild.shadow && route.rebuild.switch == Switch::KeepName;
     back.then(|| Digest::new(route.middle.cloned()))
-}
-
-/// Does something long, and notes each second that it goes on.
-async fn noting<T>(
-    work: impl Future<Output = Result<T>>,
-    note: &mut impl AsyncFnMut(Option<&PointId>) -> Result<()>,
-) -> Result<T> {
-    let mut work = std::pin::pin!(work);
-    loop {
-        tokio::select! {
-            done = &mut work => return done,
-            () = tokio::time::sleep(NOTE) => note(None).await?,
-        }
-    }
 }
 
 /// `copied 100,000 points of memory in 7.31 s`.
