@@ -275,6 +275,36 @@ fn a_client_encoding_of_the_role_does_not_garble_names() {
     role.output(&["verify"]).expect(0);
 }
 
+/// Rows are noted in a temporary table where sums do not tell whether a version changed others (docs/decisions/0030).
+#[test]
+fn a_role_without_temporary_on_the_database_runs_what_notes_no_rows_and_is_told_the_right_for_the_rest() {
+    let world = World::empty();
+    world.version("0001_notes", "create table notes (id int primary key, body text);\n", "");
+    world.record();
+    let role = Role::owner(&world);
+    role.start().expect(0);
+    world.db.execute("insert into notes values (1, 'one')");
+    role.execute(&format!("revoke temporary on database {} from public, ROLE", world.db.name()));
+    let proof = "[proof]\nsql = \"select exists (select 1 from notes where id = 2)\"\n";
+    world.version("0002_more", "insert into notes values (2, 'two');\n", proof);
+    world.record();
+    role.start().expect(0).says(&["Applied version 2"]);
+    world.version(
+        "0003_nick",
+        "alter table notes add column nick text;\ninsert into notes values (3, 'three');\nupdate notes set nick = body;\n",
+        "",
+    );
+    world.record();
+    let (before, rows) = (ledger(&world), "select json_agg(n order by id)::text from notes n");
+    let kept = world.query(rows);
+    role.start().expect(77).says(&["permission denied to create temporary tables", "grant the role the missing right"]);
+    assert_eq!(world.query(rows), kept);
+    assert_eq!(ledger(&world), before);
+    role.execute(&format!("grant temporary on database {} to ROLE", world.db.name()));
+    role.start().expect(0).says(&["Applied version 3"]);
+    assert_eq!(world.query("select string_agg(nick, ',' order by id) from notes"), "one,two,three");
+}
+
 #[test]
 fn a_version_updates_all_rows_of_a_table_with_forced_row_security_and_leaves_it_forced() {
     let world = World::empty();
