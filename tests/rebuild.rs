@@ -8,7 +8,7 @@ use common::points::{create, info, names, points, put, rest};
 use local_servers::proxy::{Action, Direction, Proxy};
 use local_servers::{Qdrant, QdrantOptions, QdrantVersion};
 use serde_json::{Value, json};
-use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering::SeqCst};
+use std::sync::atomic::{AtomicBool, AtomicU32, AtomicUsize, Ordering::SeqCst};
 use std::sync::{Arc, OnceLock};
 
 /// One version whose declaration is the test's, recorded; Postgres is the same in all of them.
@@ -299,6 +299,38 @@ fn a_collection_that_comes_back_otherwise_than_it_was_verified_is_copied_again()
         let output = common::text(&command.output().unwrap());
         let copied = format!("copied 40 points of _tandem_shadow_{name}_1");
         assert!(output.contains("read back ") && output.contains(&copied), "{output}");
+        assert_eq!(points(&world, &name), before);
+    });
+}
+
+/// The copy's snapshot is on its way before the source goes. If that breaks off, the source is still there, and another one is sent.
+#[test]
+fn a_snapshot_that_breaks_off_on_its_way_is_sent_once_more() {
+    both(|version| {
+        let world = world(version, NAMED);
+        let name = world.collection.clone();
+        create(&world, &name, &json!({ "vectors": { "content": { "size": 4, "distance": "Cosine" } } }));
+        put(&world, &name, &some(40));
+        let before = points(&world, &name);
+        let proxy = Proxy::start((world.qdrant.host(), world.qdrant.http_port())).unwrap();
+        let (sent, there) = (Arc::new(AtomicU32::new(0)), Arc::new(AtomicBool::new(false)));
+        let (seen, was_there) = (sent.clone(), there.clone());
+        let (server, path) = (world.qdrant.clone(), format!("/collections/{name}"));
+        proxy.on_chunk(move |chunk| {
+            if !chunk.bytes.windows(16).any(|w| w == b"snapshots/upload") || seen.fetch_add(1, SeqCst) > 0 {
+                return Action::Forward;
+            }
+            was_there.store(server.rest("GET", &path, "").unwrap().0 == 200, SeqCst);
+            Action::CutBefore
+        });
+        let mut command = world.tandem(["run", "--", "true"]);
+        command.env("QDRANT_PORT", proxy.port().to_string());
+        let output = command.output().unwrap();
+        let text = common::text(&output);
+        assert!(output.status.success() && text.contains("is sent once more"), "{text}");
+        assert!(!text.contains("copying the points back"), "{text}");
+        assert!(there.load(SeqCst), "the source was gone before its successor was on its way");
+        assert_eq!(sent.load(SeqCst), 2);
         assert_eq!(points(&world, &name), before);
     });
 }
