@@ -297,7 +297,9 @@ fn a_role_without_temporary_on_the_database_runs_what_notes_no_rows_and_is_told_
     world.record();
     let (before, rows) = (ledger(&world), "select json_agg(n order by id)::text from notes n");
     let kept = world.query(rows);
-    role.start().expect(77).says(&["permission denied to create temporary tables", "grant the role the missing right"]);
+    role.start()
+        .expect(77)
+        .says(&["permission denied to create temporary tables", "grant the role the missing right"]);
     assert_eq!(world.query(rows), kept);
     assert_eq!(ledger(&world), before);
     role.execute(&format!("grant temporary on database {} to ROLE", world.db.name()));

@@ -3,6 +3,7 @@
 mod client;
 mod cluster;
 mod convert;
+mod copy;
 pub mod fault;
 mod fence;
 mod fill;
@@ -13,6 +14,7 @@ mod rebuild;
 mod rest;
 mod snapshot;
 mod sweep;
+mod verify;
 mod wide;
 mod wire;
 
