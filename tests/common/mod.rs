@@ -267,12 +267,23 @@ impl World {
 }
 
 impl World {
-    /// Deletes the collection and all that is named after it: a shared server that kept every shadow would soon have as
-    /// many mappings as the kernel allows it (`vm.max_map_count`), and end.
+    /// Deletes the collection and all that is named after it, snapshots too: a shared server that kept every shadow would soon have
+    /// as many mappings as the kernel allows it (`vm.max_map_count`), and end.
     pub fn drop_collections(&self) {
-        // The server may be gone, and the collections with it.
-        let Ok((200, answer)) = self.qdrant.rest("GET", "/collections", "") else { return };
-        for name in answer.split('"').filter(|name| name.contains(&self.collection)) {
+        let named = |path: &str| {
+            // The server may be gone, and the collections with it.
+            let Ok((200, answer)) = self.qdrant.rest("GET", path, "") else { return Vec::new() };
+            answer
+                .split('"')
+                .filter(|name| name.contains(&self.collection))
+                .map(str::to_owned)
+                .collect::<Vec<_>>()
+        };
+        for name in named("/collections") {
+            let snapshots = format!("/collections/{name}/snapshots");
+            for snapshot in named(&snapshots) {
+                let _ = self.qdrant.rest("DELETE", &format!("{snapshots}/{snapshot}"), "");
+            }
             let _ = self.qdrant.rest("DELETE", &format!("/collections/{name}"), "");
         }
     }
