@@ -119,6 +119,7 @@ fn collection_at_head(found: &Found<'_>, fast: &Fast, head: Number, server: Opti
     let published = fast.published.iter().any(|(name, version)| *name == found.name && *version == head);
     published
         && observed.fence.is_none()
+        && collection::kept_behind_a_fence(&found.shadows).next().is_none()
         && stamp.lineage == fast.lineage
         && stamp.version == head
         && stamp.role == Role::Live
@@ -597,6 +598,11 @@ impl<'a> Inspection<'a> {
                     collection::fillable(&found.name, &due, observed)?;
                 }
                 collection::add_fill(&mut steps, &found.name, due);
+                let open = |copy: &Observed| collection::Step {
+                    collection: copy.name.clone(),
+                    action: collection::Action::OpenFence,
+                };
+                steps.extend(collection::kept_behind_a_fence(&found.shadows).map(open));
                 steps
             }
         };

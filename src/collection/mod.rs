@@ -22,7 +22,8 @@ pub use fill::{
 pub use observed::*;
 pub use point::{Point, PointId, Vector};
 pub use rebuild::{
-    BACK, COPYING, KEPT, OPEN, Rebuild, Stage, Subject as RebuildSubject, Switch, VERIFIED, copyable, rebuild,
+    BACK, COPYING, KEPT, OPEN, Rebuild, Stage, Subject as RebuildSubject, Switch, VERIFIED, copyable,
+    kept_behind_a_fence, rebuild,
 };
 pub use schema::*;
 pub use step::{Action, Step, add_fill, creation, in_place, no_shadow, steps};

@@ -343,6 +343,11 @@ fn phase(observed: &Observed) -> Option<&str> {
     }
 }
 
+/// Copies that are kept and yet fenced off: a run did that which was paused, and whose successor was done when it woke.
+pub fn kept_behind_a_fence(shadows: &[Observed]) -> impl Iterator<Item = &Observed> {
+    shadows.iter().filter(|shadow| phase(shadow) == Some(KEPT) && shadow.fence.is_some())
+}
+
 /// Of several shadows the one to go on with is verified, and made last: an older one is of points that have changed since.
 fn newest(shadow: &&Observed) -> (bool, Option<(i64, i64)>) {
     let made = shadow.stamp.as_ref().map(|stamp| (stamp.epoch, stamp.version));
@@ -665,6 +670,15 @@ mod tests {
         // Under its own name a collection is absent for a moment.
         assert_eq!(planned("m", Some(&observed("m", OLD, None)), &[], true), "Refused");
         assert_eq!(planned("m", Some(&observed("m", NEW, None)), &[], true), "nothing");
+    }
+
+    #[test]
+    fn only_a_copy_that_is_kept_has_no_use_for_its_fence() {
+        let fence = Some(crate::collection::Fence::around(&Schema::default()));
+        let shadows = [(KEPT, fence.clone()), (KEPT, None), (VERIFIED, fence)]
+            .map(|(phase, fence)| Observed { fence, ..shadow("m", phase, "ours") });
+        let found: Vec<_> = kept_behind_a_fence(&shadows).collect();
+        assert_eq!(found, [&shadows[0]]);
     }
 
     #[test]
