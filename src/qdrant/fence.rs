@@ -63,9 +63,14 @@ pub(super) struct Numbered {
 }
 
 impl Client {
-    /// Keeps writers out of a collection.
-    pub(super) async fn fence<'a>(&'a self, name: &'a str) -> Result<Fenced<'a>> {
-        let (fence, observed) = self.raise(name).await?;
+    /// Keeps writers out of a collection. Each call that does follows a look at the lock: a run that was paused would else keep them
+    /// out of what its successor made of it.
+    pub(super) async fn fence<'a>(
+        &'a self,
+        name: &'a str,
+        note: &mut impl AsyncFnMut(Option<&PointId>) -> Result<()>,
+    ) -> Result<Fenced<'a>> {
+        let (fence, observed) = self.raise(name, note).await?;
         let shards = observed.schema.shard_number.and_then(|n| n.try_into().ok()).unwrap_or(1);
         let since = Instant::now();
         let mut fenced = Fenced {
@@ -79,22 +84,28 @@ impl Client {
             own: 0,
             number: None,
         };
-        fenced.renew().await?;
+        fenced.renew(note).await?;
         tokio::time::sleep(UNDER_WAY).await;
         Ok(fenced)
     }
 
     /// Refuses what puts vectors or payloads. What undoes it is in the collection's metadata before, and both are in its snapshots.
-    pub(super) async fn raise(&self, name: &str) -> Result<(Fence, Observed)> {
+    pub(super) async fn raise(
+        &self,
+        name: &str,
+        note: &mut impl AsyncFnMut(Option<&PointId>) -> Result<()>,
+    ) -> Result<(Fence, Observed)> {
         let Some(observed) = self.inspect(name).await? else { return Err(gone(name)) };
         let fence = observed.fence.clone().unwrap_or_else(|| Fence::around(&observed.schema));
         let mut kept = Schema::default();
         fence.put(&mut kept);
+        licence(note).await?;
         self.change(name, kept).await?;
         match self.inspect(name).await?.and_then(|observed| observed.fence) {
             Some(there) if there == fence => {}
             _ => return Err(not_taken(name, "what the fence replaces")),
         }
+        licence(note).await?;
         self.set_strict_mode(name, &fence.going_up()).await?;
         Ok((fence, observed))
     }
@@ -210,8 +221,11 @@ impl Client {
 
 impl Fenced<'_> {
     /// From here on it is told whether somebody wrote.
-    pub(super) async fn begin(&mut self) -> Result<()> {
-        self.renew().await?;
+    pub(super) async fn begin(
+        &mut self,
+        note: &mut impl AsyncFnMut(Option<&PointId>) -> Result<()>,
+    ) -> Result<()> {
+        self.renew(note).await?;
         self.whole = true;
         Ok(())
     }
@@ -228,8 +242,11 @@ impl Fenced<'_> {
     }
 
     /// To be called at least once a minute.
-    pub(super) async fn keep(&mut self) -> Result<()> {
-        if self.since.elapsed() >= RENEW { self.renew().await } else { Ok(()) }
+    pub(super) async fn keep(
+        &mut self,
+        note: &mut impl AsyncFnMut(Option<&PointId>) -> Result<()>,
+    ) -> Result<()> {
+        if self.since.elapsed() >= RENEW { self.renew(note).await } else { Ok(()) }
     }
 
     /// Keeps it up for as long as something else takes.
@@ -239,23 +256,27 @@ impl Fenced<'_> {
         note: &mut impl AsyncFnMut(Option<&PointId>) -> Result<()>,
     ) -> Result<T> {
         let keep = async || {
-            licence(note).await?;
-            self.keep().await
+            note(None).await?;
+            self.keep(note).await
         };
         ticking(work, RENEW, keep).await
     }
 
     /// Did nobody write since [`Fenced::begin`], and will nobody for the next moments?
-    pub(super) async fn is_whole(&mut self) -> Result<bool> {
-        self.keep().await?;
+    pub(super) async fn is_whole(
+        &mut self,
+        note: &mut impl AsyncFnMut(Option<&PointId>) -> Result<()>,
+    ) -> Result<bool> {
+        self.keep(note).await?;
         Ok(self.whole && self.since.elapsed() < HOLDS)
     }
 
-    async fn renew(&mut self) -> Result<()> {
+    async fn renew(&mut self, note: &mut impl AsyncFnMut(Option<&PointId>) -> Result<()>) -> Result<()> {
         if self.since.elapsed() >= HOLDS {
             self.whole = false;
         }
         for _ in 0..ROUNDS {
+            licence(note).await?;
             let set = Instant::now();
             self.client.set_strict_mode(self.name, &self.fence.up()).await?;
             if self.take().await? {

@@ -312,7 +312,7 @@ impl Client {
         if back {
             licence(note).await?;
             self.flush_every(route.to, SOON).await?;
-            self.raise(route.to).await?;
+            self.raise(route.to, note).await?;
         }
         let snapshots = async {
             let began = Instant::now();
@@ -372,14 +372,12 @@ impl Client {
         note: &mut impl AsyncFnMut(Option<&PointId>) -> Result<()>,
     ) -> Result<Converged<'a>> {
         let (source, shadow) = (rebuild.source.as_str(), rebuild.shadow.as_str());
-        licence(note).await?;
-        let (mut fenced, mut changed) = (self.fence(source).await?, false);
+        let (mut fenced, mut changed) = (self.fence(source, note).await?, false);
         self.open_fence(shadow).await?;
         self.lift(&self.collection(shadow).await?, note).await?;
         let mut found = Compared::default();
         for _ in 0..PASSES {
-            licence(note).await?;
-            fenced.begin().await?;
+            fenced.begin(note).await?;
             self.settled(source).await?;
             // The application may have made it anew, after a deletion that was interrupted.
             let emptied = rebuild.switch == Switch::KeepName && self.count_points(source).await? == 0;
@@ -400,7 +398,7 @@ impl Client {
                 let route = self.route(rebuild, source, shadow).await?;
                 let mut keep = async |next: Option<&PointId>| {
                     note(next).await?;
-                    fenced.keep().await
+                    fenced.keep(note).await
                 };
                 found = self.mend_points(route, meter, &mut keep).await?;
                 if !found.is_equal() {
@@ -416,7 +414,7 @@ impl Client {
             }
             self.finalize(rebuild, shadow, note).await?;
             licence(note).await?;
-            if fenced.is_whole().await? {
+            if fenced.is_whole(note).await? {
                 return Ok(Converged { fenced, changed, digest });
             }
         }
@@ -430,7 +428,7 @@ impl Client {
         note: &mut impl AsyncFnMut(Option<&PointId>) -> Result<()>,
     ) -> Result<()> {
         licence(note).await?;
-        match fenced.is_whole().await? {
+        match fenced.is_whole(note).await? {
             true => Ok(()),
             false => Err(self.written_meanwhile(rebuild, &Compared::default())),
         }
@@ -531,7 +529,7 @@ impl Client {
             let Converged { mut fenced, changed, digest: found } = converged;
             digest = found;
             // What comes back refuses writers from its first moment on.
-            self.raise(shadow).await?;
+            self.raise(shadow, note).await?;
             let snapshot = match kept.take().filter(|_| !changed) {
                 Some(snapshot) => snapshot,
                 None => fenced.during(self.create_snapshot(shadow), note).await?,
@@ -573,11 +571,10 @@ impl Client {
         };
         let whole = match &restored {
             Ok(()) => {
-                licence(note).await?;
-                let mut fenced = self.fence(name).await?;
+                let mut fenced = self.fence(name, note).await?;
                 let mut keep = async |next: Option<&PointId>| {
                     note(next).await?;
-                    fenced.keep().await
+                    fenced.keep(note).await
                 };
                 let known = match &digest {
                     Some(digest) => self.has_digest(name, digest, meter, &mut keep).await?,
