@@ -72,7 +72,8 @@ impl Client {
         let mut frontier = Frontier { reached: from, ..Frontier::default() };
         let (mut done, began) = (0, Instant::now());
         let (mut read, mut middle) = (0, None);
-        let mut noted = began;
+        licence(note).await?;
+        let mut noted = Instant::now();
         loop {
             let page = tokio::select! {
                 biased;

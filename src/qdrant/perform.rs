@@ -247,7 +247,20 @@ impl Client {
         self.read_back(step, schema).await?;
         match self.existing(step).await?.stamp {
             Some(found) if found == *stamp => Ok(()),
-            _ => self.stamp(step, stamp).await,
+            None => self.stamp(step, stamp).await,
+            // A run that was paused here may have been succeeded.
+            Some(_) => {
+                let mut replaced = Error::new(
+                    ExitCode::Unreachable,
+                    format!(
+                        "collection {} was stamped by another run while this one created it",
+                        step.collection
+                    ),
+                )
+                .remedy("start again");
+                replaced.lost = true;
+                Err(replaced)
+            }
         }
     }
 
