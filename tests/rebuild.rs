@@ -267,15 +267,21 @@ fn a_vector_that_changes_behind_its_copy_is_brought_over() {
     });
 }
 
+/// A collection of 40 points that needs one more vector: the world, the collection's name and its points.
+fn forty_points(version: QdrantVersion) -> (World, String, std::collections::BTreeMap<String, Value>) {
+    let world = world(version, NAMED);
+    let name = world.collection.clone();
+    create(&world, &name, &json!({ "vectors": { "content": { "size": 4, "distance": "Cosine" } } }));
+    put(&world, &name, &some(40));
+    let before = points(&world, &name);
+    (world, name, before)
+}
+
 /// What comes back from a snapshot is held against what is known of the verified copy, and against that copy itself if it differs.
 #[test]
 fn a_collection_that_comes_back_otherwise_than_it_was_verified_is_copied_again() {
     both(|version| {
-        let world = world(version, NAMED);
-        let name = world.collection.clone();
-        create(&world, &name, &json!({ "vectors": { "content": { "size": 4, "distance": "Cosine" } } }));
-        put(&world, &name, &some(40));
-        let before = points(&world, &name);
+        let (world, name, before) = forty_points(version);
         let proxy = Proxy::start((world.qdrant.host(), world.qdrant.grpc_port())).unwrap();
         let (server, path, done) =
             (world.qdrant.clone(), format!("/collections/{name}"), AtomicBool::new(false));
@@ -307,11 +313,7 @@ fn a_collection_that_comes_back_otherwise_than_it_was_verified_is_copied_again()
 #[test]
 fn a_snapshot_that_breaks_off_on_its_way_is_sent_once_more() {
     both(|version| {
-        let world = world(version, NAMED);
-        let name = world.collection.clone();
-        create(&world, &name, &json!({ "vectors": { "content": { "size": 4, "distance": "Cosine" } } }));
-        put(&world, &name, &some(40));
-        let before = points(&world, &name);
+        let (world, name, before) = forty_points(version);
         let proxy = Proxy::start((world.qdrant.host(), world.qdrant.http_port())).unwrap();
         let (sent, there) = (Arc::new(AtomicU32::new(0)), Arc::new(AtomicBool::new(false)));
         let (seen, was_there) = (sent.clone(), there.clone());
