@@ -2,7 +2,8 @@
 //! successor has published and the application has written: it does no harm, and ends.
 //!
 //! `cargo test` does the answers of Postgres in the stages that replace a live collection. Every answer of a whole rebuild:
-//! `cargo test --test paused -- --ignored --nocapture`.
+//! `cargo test --test paused -- --ignored --nocapture`; `TANDEM_TEST_PARTS='1.17.0 alias Qdrant'` runs the parts that contain
+//! one of these, `TANDEM_TEST_FIRST` is the answer to begin with.
 
 mod common;
 
@@ -11,9 +12,10 @@ use common::points::{create, info, names, points, put, rest};
 use local_servers::proxy::{Action, Chunk, Direction, Proxy};
 use local_servers::{Qdrant, QdrantVersion};
 use serde_json::{Value, json};
+use std::ops::RangeInclusive;
 use std::process::{Child, Command, Stdio};
 use std::sync::atomic::{AtomicBool, AtomicU32, AtomicUsize, Ordering::SeqCst};
-use std::sync::{Arc, OnceLock};
+use std::sync::{Arc, Mutex, OnceLock, mpsc};
 use std::time::Duration;
 
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -26,6 +28,8 @@ enum Store {
 #[derive(Debug, Clone, Copy, PartialEq)]
 enum From {
     TheBeginning,
+    /// The journal's row of the stage that creates the shadow.
+    TheShadow,
     /// The journal's row of the stage that replaces the live collection.
     TheSwitch,
 }
@@ -76,11 +80,13 @@ fn paused_at(world: &World, store: Store, from: From, n: usize) -> Option<(Child
     for (proxy, of) in [(&postgres, Store::Postgres), (&qdrant, Store::Qdrant)] {
         let (armed, pid, answers, paused) = (armed.clone(), pid.clone(), answers.clone(), paused.clone());
         proxy.on_chunk(move |chunk| {
-            let replaces = |stage: &str| contains(chunk, &format!("\"stage\":\"{stage}\""));
-            if of == Store::Postgres
-                && chunk.direction == Direction::ToServer
-                && (replaces("replace") || replaces("switch_alias"))
-            {
+            let begins = |stage: &&str| contains(chunk, &format!("\"stage\":\"{stage}\""));
+            let stages: &[&str] = match from {
+                From::TheBeginning => &[],
+                From::TheShadow => &["shadow"],
+                From::TheSwitch => &["replace", "switch_alias"],
+            };
+            if of == Store::Postgres && chunk.direction == Direction::ToServer && stages.iter().any(begins) {
                 armed.store(true, SeqCst);
             }
             let counted = of == store && chunk.direction == Direction::ToClient && armed.load(SeqCst);
@@ -114,19 +120,30 @@ fn paused_at(world: &World, store: Store, from: From, n: usize) -> Option<(Child
     }
 }
 
-fn every_place(version: QdrantVersion, aliased: bool, store: Store, from: From) {
-    let (next, done, places) = (AtomicUsize::new(1), AtomicBool::new(false), AtomicUsize::new(0));
+fn every_place(
+    version: QdrantVersion,
+    aliased: bool,
+    store: Store,
+    from: From,
+    answers: RangeInclusive<usize>,
+) {
+    let (next, done, places) =
+        (AtomicUsize::new(*answers.start()), AtomicBool::new(false), AtomicUsize::new(0));
     std::thread::scope(|scope| {
-        for _ in 0..4 {
+        for _ in 0..8 {
             scope.spawn(|| {
                 while !done.load(SeqCst) {
                     let n = next.fetch_add(1, SeqCst);
+                    if !answers.contains(&n) {
+                        return;
+                    }
                     let world = world(version, aliased);
                     let Some((child, proxies)) = paused_at(&world, store, from, n) else {
                         done.store(true, SeqCst);
                         return;
                     };
-                    succeeded(&world, child, &format!("{store:?}, answer {n}"));
+                    let wakes = |pid| signal(pid, "-CONT");
+                    succeeded(&world, child, wakes, &format!("{store:?}, answer {n}"));
                     drop(proxies);
                     places.fetch_add(1, SeqCst);
                 }
@@ -134,13 +151,15 @@ fn every_place(version: QdrantVersion, aliased: bool, store: Store, from: From) 
         }
     });
     let places = places.into_inner();
-    println!("paused at {places} places: Qdrant {}, alias {aliased}, {store:?}, {from:?}", version.as_str());
+    println!(
+        "paused at {places} places in {answers:?}: Qdrant {}, alias {aliased}, {store:?}, {from:?}",
+        version.as_str()
+    );
     assert!(places >= 8, "only {places} places");
 }
 
 /// A successor takes over, the application writes, and the runner wakes.
-fn succeeded(world: &World, child: Child, place: &str) {
-    let pid = child.id();
+fn succeeded(world: &World, child: Child, wakes: impl FnOnce(u32), place: &str) {
     let lost = "select count(pg_terminate_backend(pid))::text from pg_stat_activity \
                 where datname = current_database() and pid <> pg_backend_pid()";
     world.query(lost);
@@ -150,7 +169,7 @@ fn succeeded(world: &World, child: Child, place: &str) {
     rest(world, "POST", &format!("/collections/{name}/points/delete?wait=true"), &json!({ "points": [2] }));
     let written = points(world, name);
     let config = info(world, name)["config"].clone();
-    signal(pid, "-CONT");
+    wakes(child.id());
     let output = child.wait_with_output().unwrap();
     let said = String::from_utf8_lossy(&output.stderr);
     assert!(
@@ -179,21 +198,95 @@ fn succeeded(world: &World, child: Child, place: &str) {
 
 #[test]
 fn a_runner_that_wakes_after_its_successor_replaced_the_collection_does_no_harm() {
-    every_place(QdrantVersion::default(), false, Store::Postgres, From::TheSwitch);
+    every_place(QdrantVersion::default(), false, Store::Postgres, From::TheSwitch, 1..=usize::MAX);
 }
 
 #[test]
 fn a_runner_that_wakes_after_its_successor_led_the_alias_elsewhere_does_no_harm() {
-    every_place(QdrantVersion::default(), true, Store::Postgres, From::TheSwitch);
+    every_place(QdrantVersion::default(), true, Store::Postgres, From::TheSwitch, 1..=usize::MAX);
+}
+
+/// Where a shadow is created and filled, and a page of points could be written over what has become live.
+#[test]
+fn a_runner_that_wakes_after_its_successor_led_the_alias_to_the_shadow_that_it_fills_does_no_harm() {
+    every_place(QdrantVersion::default(), true, Store::Qdrant, From::TheShadow, 1..=24);
+}
+
+/// Whether a request has the limits of a fence, beside what the fields of others may be: `upsert_max_batchsize` and
+/// `max_collection_payload_size_bytes` are 0, and `write_rate_limit` is 1 or not set.
+fn fences_off(chunk: &Chunk<'_>) -> bool {
+    let has = |part: &[u8]| chunk.bytes.windows(part.len()).any(|window| window == part);
+    let (up, going_up) = ([0x48, 0, 0x60, 1, 0x68, 0], [0x48, 0, 0x68, 0]);
+    chunk.direction == Direction::ToServer && (has(&up) || has(&going_up))
+}
+
+/// The n-th call that fences a collection off follows a look at the lock, and arrives when the successor is done. `false` if
+/// there are not so many.
+fn fenced_off_late(aliased: bool, n: usize) -> bool {
+    let world = world(QdrantVersion::default(), aliased);
+    let postgres = Proxy::start((world.db.server().host(), world.db.server().port())).unwrap();
+    let qdrant = Proxy::start((world.qdrant.host(), world.qdrant.grpc_port())).unwrap();
+    let (calls, held) = (AtomicUsize::new(0), Arc::new(AtomicBool::new(false)));
+    let (go, may_go) = mpsc::channel();
+    let (holds, may_go) = (held.clone(), Mutex::new(may_go));
+    qdrant.on_chunk(move |chunk| {
+        if fences_off(chunk) && calls.fetch_add(1, SeqCst) + 1 == n {
+            holds.store(true, SeqCst);
+            may_go.lock().unwrap().recv().unwrap();
+        }
+        Action::Forward
+    });
+    let mut command = world.tandem(["run", "--", "true"]);
+    command.env("DATABASE_URL", postgres.url(&world.db.url()));
+    command.env("QDRANT_URL", qdrant.url(&world.qdrant.grpc_url()));
+    let mut child = command.stdout(Stdio::null()).stderr(Stdio::piped()).spawn().unwrap();
+    while !held.load(SeqCst) {
+        if let Some(status) = child.try_wait().unwrap() {
+            assert!(status.success(), "the run of which no call was held ended with {status}");
+            return false;
+        }
+        std::thread::sleep(Duration::from_millis(5));
+    }
+    succeeded(&world, child, |_| go.send(()).unwrap(), &format!("alias {aliased}, fence {n}"));
+    true
+}
+
+#[test]
+fn a_fence_that_goes_up_behind_the_successor_comes_down_again() {
+    let places = AtomicUsize::new(0);
+    std::thread::scope(|scope| {
+        for aliased in [false, true] {
+            let next = Arc::new(AtomicUsize::new(1));
+            for _ in 0..4 {
+                let (next, places) = (next.clone(), &places);
+                scope.spawn(move || {
+                    while fenced_off_late(aliased, next.fetch_add(1, SeqCst)) {
+                        places.fetch_add(1, SeqCst);
+                    }
+                });
+            }
+        }
+    });
+    let places = places.into_inner();
+    println!("{places} places");
+    assert!(places >= 8, "only {places} places");
 }
 
 #[test]
 #[ignore = "takes many minutes; its figures are in docs/testing.md"]
 fn a_runner_that_wakes_at_any_answer_does_no_harm() {
+    let wanted = std::env::var("TANDEM_TEST_PARTS").ok();
+    let first = std::env::var("TANDEM_TEST_FIRST").map_or(1, |n| n.parse().unwrap());
     for version in QdrantVersion::ALL {
-        for aliased in [false, true] {
+        for (aliased, mode) in [(false, "name"), (true, "alias")] {
             for store in [Store::Postgres, Store::Qdrant] {
-                every_place(version, aliased, store, From::TheBeginning);
+                let part = format!("{} {mode} {store:?}", version.as_str());
+                match &wanted {
+                    Some(wanted) if !wanted.split(',').any(|wanted| part.contains(wanted)) => {
+                        println!("skipped, it is not in TANDEM_TEST_PARTS: {part}");
+                    }
+                    _ => every_place(version, aliased, store, From::TheBeginning, first..=usize::MAX),
+                }
             }
         }
     }

@@ -106,7 +106,7 @@ impl Client {
             _ => return Err(not_taken(name, "what the fence replaces")),
         }
         licence(note).await?;
-        self.set_strict_mode(name, &fence.going_up()).await?;
+        self.put_up(name, &fence, &fence.going_up()).await?;
         Ok((fence, observed))
     }
 
@@ -171,13 +171,33 @@ impl Client {
         self.change(name, Schema { optimizers_config, ..Schema::default() }).await
     }
 
-    async fn set_strict_mode(&self, name: &str, mode: &StrictModeConfig) -> Result<()> {
+    /// One of the modes of a fence whose record is in the collection's metadata. The lock was looked at before, and still the call
+    /// may have been on its way until a successor was done: then the record is gone, and nobody else takes it down.
+    async fn put_up(&self, name: &str, fence: &Fence, mode: &StrictModeConfig) -> Result<()> {
+        let there = self.set_strict_mode(name, mode).await?;
+        if there.metadata.contains_key(FENCE_KEY) {
+            return Ok(());
+        }
+        self.set_strict_mode(name, &fence.down()).await?;
+        let mut succeeded = Error::new(
+            ExitCode::Unreachable,
+            format!(
+                "collection {name} was fenced off after another run had let writers in again; they are let in"
+            ),
+        )
+        .remedy("start again");
+        succeeded.lost = true;
+        Err(succeeded)
+    }
+
+    /// The collection as it is described behind it.
+    async fn set_strict_mode(&self, name: &str, mode: &StrictModeConfig) -> Result<Schema> {
         self.change(name, Schema { strict_mode_config: Some(mode.clone()), ..Schema::default() }).await?;
         // The collection as it is described otherwise shows what it was before.
         let info = self.info(name).await.map_err(|fault| self.error(fault))?;
-        let there = convert::schema(info.config.unwrap_or_default(), Default::default()).strict_mode_config;
+        let described = convert::schema(info.config.unwrap_or_default(), Default::default());
         // What is not set stays as it is.
-        let taken = there.is_some_and(|there| {
+        let taken = described.strict_mode_config.as_ref().is_some_and(|there| {
             (mode.enabled.is_none() || there.enabled == mode.enabled)
                 && [
                     (mode.upsert_max_batchsize, there.upsert_max_batchsize),
@@ -188,7 +208,7 @@ impl Client {
                 .all(|(set, there)| set.is_none() || set == there)
         });
         match taken {
-            true => Ok(()),
+            true => Ok(described),
             false => Err(not_taken(name, "its strict mode")),
         }
     }
@@ -278,7 +298,7 @@ impl Fenced<'_> {
         for _ in 0..ROUNDS {
             licence(note).await?;
             let set = Instant::now();
-            self.client.set_strict_mode(self.name, &self.fence.up()).await?;
+            self.client.put_up(self.name, &self.fence, &self.fence.up()).await?;
             if self.take().await? {
                 self.since = set;
                 return Ok(());
