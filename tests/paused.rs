@@ -27,11 +27,11 @@ enum Store {
 /// From which on the answers are counted.
 #[derive(Debug, Clone, Copy, PartialEq)]
 enum From {
-    TheBeginning,
+    Beginning,
     /// The journal's row of the stage that creates the shadow.
-    TheShadow,
+    Shadow,
     /// The journal's row of the stage that replaces the live collection.
-    TheSwitch,
+    Switch,
 }
 
 fn world(version: QdrantVersion, aliased: bool) -> World {
@@ -74,7 +74,7 @@ fn signal(pid: u32, signal: &str) {
 fn paused_at(world: &World, store: Store, from: From, n: usize) -> Option<(Child, [Proxy; 2])> {
     let postgres = Proxy::start((world.db.server().host(), world.db.server().port())).unwrap();
     let qdrant = Proxy::start((world.qdrant.host(), world.qdrant.grpc_port())).unwrap();
-    let armed = Arc::new(AtomicBool::new(from == From::TheBeginning));
+    let armed = Arc::new(AtomicBool::new(from == From::Beginning));
     let (pid, answers, paused) =
         (Arc::new(AtomicU32::new(0)), Arc::new(AtomicUsize::new(0)), Arc::new(AtomicBool::new(false)));
     for (proxy, of) in [(&postgres, Store::Postgres), (&qdrant, Store::Qdrant)] {
@@ -82,9 +82,9 @@ fn paused_at(world: &World, store: Store, from: From, n: usize) -> Option<(Child
         proxy.on_chunk(move |chunk| {
             let begins = |stage: &&str| contains(chunk, &format!("\"stage\":\"{stage}\""));
             let stages: &[&str] = match from {
-                From::TheBeginning => &[],
-                From::TheShadow => &["shadow"],
-                From::TheSwitch => &["replace", "switch_alias"],
+                From::Beginning => &[],
+                From::Shadow => &["shadow"],
+                From::Switch => &["replace", "switch_alias"],
             };
             if of == Store::Postgres && chunk.direction == Direction::ToServer && stages.iter().any(begins) {
                 armed.store(true, SeqCst);
@@ -152,7 +152,8 @@ fn every_place(
     });
     let places = places.into_inner();
     println!(
-        "paused at {places} places in {answers:?}: Qdrant {}, alias {aliased}, {store:?}, {from:?}",
+        "paused at {places} places from answer {} on: Qdrant {}, alias {aliased}, {store:?}, {from:?}",
+        answers.start(),
         version.as_str()
     );
     assert!(places >= 8, "only {places} places");
@@ -198,18 +199,18 @@ fn succeeded(world: &World, child: Child, wakes: impl FnOnce(u32), place: &str) 
 
 #[test]
 fn a_runner_that_wakes_after_its_successor_replaced_the_collection_does_no_harm() {
-    every_place(QdrantVersion::default(), false, Store::Postgres, From::TheSwitch, 1..=usize::MAX);
+    every_place(QdrantVersion::default(), false, Store::Postgres, From::Switch, 1..=usize::MAX);
 }
 
 #[test]
 fn a_runner_that_wakes_after_its_successor_led_the_alias_elsewhere_does_no_harm() {
-    every_place(QdrantVersion::default(), true, Store::Postgres, From::TheSwitch, 1..=usize::MAX);
+    every_place(QdrantVersion::default(), true, Store::Postgres, From::Switch, 1..=usize::MAX);
 }
 
 /// Where a shadow is created and filled, and a page of points could be written over what has become live.
 #[test]
 fn a_runner_that_wakes_after_its_successor_led_the_alias_to_the_shadow_that_it_fills_does_no_harm() {
-    every_place(QdrantVersion::default(), true, Store::Qdrant, From::TheShadow, 1..=24);
+    every_place(QdrantVersion::default(), true, Store::Qdrant, From::Shadow, 1..=24);
 }
 
 /// Whether a request has the limits of a fence, beside what the fields of others may be: `upsert_max_batchsize` and
@@ -285,7 +286,7 @@ fn a_runner_that_wakes_at_any_answer_does_no_harm() {
                     Some(wanted) if !wanted.split(',').any(|wanted| part.contains(wanted)) => {
                         println!("skipped, it is not in TANDEM_TEST_PARTS: {part}");
                     }
-                    _ => every_place(version, aliased, store, From::TheBeginning, first..=usize::MAX),
+                    _ => every_place(version, aliased, store, From::Beginning, first..=usize::MAX),
                 }
             }
         }
