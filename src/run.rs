@@ -476,6 +476,11 @@ async fn publish_collection(
             }
         }
     }
+    let rebuilt = steps.iter().filter_map(|step| match &step.action {
+        Action::Rebuild { rebuild, .. } => Some([rebuild.source.as_str(), rebuild.shadow.as_str()]),
+        _ => None,
+    });
+    client.take_over(&rebuilt.flatten().chain([name]).collect()).await?;
     let sql = format!(
         "begin;{}{}commit",
         store.next_epoch(),

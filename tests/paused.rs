@@ -58,12 +58,33 @@ fn world(version: QdrantVersion, aliased: bool) -> World {
     world
 }
 
+/// A collection as it is declared, whose points get a payload value in place.
+fn filled(version: QdrantVersion) -> World {
+    static RECORDED: OnceLock<World> = OnceLock::new();
+    let recorded = RECORDED.get_or_init(|| {
+        let world = World::empty();
+        world.version(
+            "0001_users",
+            "create table users (id bigint primary key);\n",
+            "compatible_from = 1\n[[collection]]\nmatch = \"${QDRANT_COLLECTION_NAME}\"\nensure = [\"${QDRANT_COLLECTION_NAME}\"]\n\
+             vectors.content = { size = 2, distance = 'Dot' }\n[[fill]]\npayload = 'source'\nset = 'imported'\n",
+        );
+        world.record();
+        world
+    });
+    let world = recorded.sibling_on(Qdrant::shared(version).unwrap());
+    let name = &world.collection;
+    create(&world, name, &json!({ "vectors": { "content": { "size": 2, "distance": "Dot" } } }));
+    put(&world, name, &(1..=40).map(|id| point(id, 0)).collect::<Vec<_>>());
+    world
+}
+
 fn point(id: u64, at: u64) -> Value {
     json!({ "id": id, "vector": { "content": [id, at] }, "payload": { "at": at } })
 }
 
-fn contains(chunk: &Chunk<'_>, part: &str) -> bool {
-    chunk.bytes.windows(part.len()).any(|window| window == part.as_bytes())
+fn has(chunk: &Chunk<'_>, part: &[u8]) -> bool {
+    chunk.bytes.windows(part.len()).any(|window| window == part)
 }
 
 fn signal(pid: u32, signal: &str) {
@@ -80,7 +101,7 @@ fn paused_at(world: &World, store: Store, from: From, n: usize) -> Option<(Child
     for (proxy, of) in [(&postgres, Store::Postgres), (&qdrant, Store::Qdrant)] {
         let (armed, pid, answers, paused) = (armed.clone(), pid.clone(), answers.clone(), paused.clone());
         proxy.on_chunk(move |chunk| {
-            let begins = |stage: &&str| contains(chunk, &format!("\"stage\":\"{stage}\""));
+            let begins = |stage: &&str| has(chunk, format!("\"stage\":\"{stage}\"").as_bytes());
             let stages: &[&str] = match from {
                 From::Beginning => &[],
                 From::Shadow => &["shadow"],
@@ -213,25 +234,32 @@ fn a_runner_that_wakes_after_its_successor_led_the_alias_to_the_shadow_that_it_f
     every_place(QdrantVersion::default(), true, Store::Qdrant, From::Shadow, 1..=24);
 }
 
-/// Whether a request has the limits of a fence, beside what the fields of others may be: `upsert_max_batchsize` and
+/// The limits of a fence, beside what the fields of others may be: `upsert_max_batchsize` and
 /// `max_collection_payload_size_bytes` are 0, and `write_rate_limit` is 1 or not set.
 fn fences_off(chunk: &Chunk<'_>) -> bool {
-    let has = |part: &[u8]| chunk.bytes.windows(part.len()).any(|window| window == part);
-    let (up, going_up) = ([0x48, 0, 0x60, 1, 0x68, 0], [0x48, 0, 0x68, 0]);
-    chunk.direction == Direction::ToServer && (has(&up) || has(&going_up))
+    has(chunk, &[0x48, 0, 0x60, 1, 0x68, 0]) || has(chunk, &[0x48, 0, 0x68, 0])
 }
 
-/// The n-th call that fences a collection off follows a look at the lock, and arrives when the successor is done. `false` if
-/// there are not so many.
-fn fenced_off_late(aliased: bool, n: usize) -> bool {
-    let world = world(QdrantVersion::default(), aliased);
+/// Points with their vectors, and no declaration of all vectors.
+fn puts_points(chunk: &Chunk<'_>) -> bool {
+    has(chunk, b"content") && !has(chunk, b"emotion")
+}
+
+fn sets_payloads(chunk: &Chunk<'_>) -> bool {
+    has(chunk, b"imported")
+}
+
+/// The n-th of these calls follows a look at the lock, and arrives when the successor is done. `false` if there are not so
+/// many.
+fn arrives_late(world: &World, call: fn(&Chunk<'_>) -> bool, n: usize, place: &str) -> bool {
     let postgres = Proxy::start((world.db.server().host(), world.db.server().port())).unwrap();
     let qdrant = Proxy::start((world.qdrant.host(), world.qdrant.grpc_port())).unwrap();
     let (calls, held) = (AtomicUsize::new(0), Arc::new(AtomicBool::new(false)));
     let (go, may_go) = mpsc::channel();
     let (holds, may_go) = (held.clone(), Mutex::new(may_go));
     qdrant.on_chunk(move |chunk| {
-        if fences_off(chunk) && calls.fetch_add(1, SeqCst) + 1 == n {
+        let counted = chunk.direction == Direction::ToServer && call(chunk);
+        if counted && calls.fetch_add(1, SeqCst) + 1 == n {
             holds.store(true, SeqCst);
             may_go.lock().unwrap().recv().unwrap();
         }
@@ -248,29 +276,43 @@ fn fenced_off_late(aliased: bool, n: usize) -> bool {
         }
         std::thread::sleep(Duration::from_millis(5));
     }
-    succeeded(&world, child, |_| go.send(()).unwrap(), &format!("alias {aliased}, fence {n}"));
+    succeeded(world, child, |_| go.send(()).unwrap(), &format!("{place}, call {n}"));
     true
+}
+
+/// Each of these calls in turn; how many there were.
+fn each_arrives_late(make: impl Fn() -> World + Sync, call: fn(&Chunk<'_>) -> bool, place: &str) -> usize {
+    let (next, places) = (AtomicUsize::new(1), AtomicUsize::new(0));
+    std::thread::scope(|scope| {
+        for _ in 0..4 {
+            scope.spawn(|| {
+                while arrives_late(&make(), call, next.fetch_add(1, SeqCst), place) {
+                    places.fetch_add(1, SeqCst);
+                }
+            });
+        }
+    });
+    println!("{} places: {place}", places.load(SeqCst));
+    places.into_inner()
 }
 
 #[test]
 fn a_fence_that_goes_up_behind_the_successor_comes_down_again() {
-    let places = AtomicUsize::new(0);
-    std::thread::scope(|scope| {
-        for aliased in [false, true] {
-            let next = Arc::new(AtomicUsize::new(1));
-            for _ in 0..4 {
-                let (next, places) = (next.clone(), &places);
-                scope.spawn(move || {
-                    while fenced_off_late(aliased, next.fetch_add(1, SeqCst)) {
-                        places.fetch_add(1, SeqCst);
-                    }
-                });
-            }
-        }
-    });
-    let places = places.into_inner();
-    println!("{places} places");
-    assert!(places >= 8, "only {places} places");
+    for (aliased, least) in [(false, 6), (true, 2)] {
+        let make = || world(QdrantVersion::default(), aliased);
+        let places = each_arrives_late(make, fences_off, &format!("a fence, alias {aliased}"));
+        assert!(places >= least, "only {places}");
+    }
+}
+
+#[test]
+fn points_that_arrive_behind_the_successor_are_refused() {
+    for version in QdrantVersion::ALL {
+        let make = || world(version, true);
+        assert!(each_arrives_late(make, puts_points, "a page of a copy") > 0);
+        let make = || filled(version);
+        assert!(each_arrives_late(make, sets_payloads, "a page of a fill") > 0);
+    }
 }
 
 #[test]

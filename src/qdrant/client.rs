@@ -1,5 +1,6 @@
 //! Connecting and reading.
 
+use super::claim::CLAIM_PREFIX;
 use super::convert;
 use super::fault::{Fault, Kind, classify, kind_of_answer};
 use crate::collection::{COMPARED_KEY, FENCE_KEY, Fence, MINIMUM, Observed, ServerVersion, Stamp, Status};
@@ -207,7 +208,14 @@ impl Client {
         Ok(reply.collections.into_iter().map(|c| c.name).collect())
     }
 
+    /// Those of applications.
     async fn aliases(&self) -> std::result::Result<BTreeMap<String, String>, Fault> {
+        let mut aliases = self.all_aliases().await?;
+        aliases.retain(|alias, _| !alias.starts_with(CLAIM_PREFIX));
+        Ok(aliases)
+    }
+
+    pub(super) async fn all_aliases(&self) -> std::result::Result<BTreeMap<String, String>, Fault> {
         let reply =
             self.collections().list_aliases(within(TIMEOUT, pb::ListAliasesRequest {})).await?.into_inner();
         Ok(reply.aliases.into_iter().map(|a| (a.alias_name, a.collection_name)).collect())

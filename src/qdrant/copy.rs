@@ -1,5 +1,6 @@
 //! Points that go from one collection to another.
 
+use super::claim::Claim;
 use super::client::Client;
 use super::fill::{NOTE, PAGE};
 use super::licence::licence;
@@ -66,13 +67,26 @@ impl Client {
         meter: &Meter,
         note: &mut impl AsyncFnMut(Option<&PointId>) -> Result<()>,
     ) -> Result<Option<PointId>> {
+        let claim = self.claim(route.to, note).await?;
+        let copied = self.copy_through(&claim, route, from, copied, meter, note).await;
+        self.release(&claim, copied).await
+    }
+
+    async fn copy_through(
+        &self,
+        claim: &Claim<'_>,
+        route: Route<'_>,
+        from: Option<PointId>,
+        copied: &mut Option<Digest>,
+        meter: &Meter,
+        note: &mut impl AsyncFnMut(Option<&PointId>) -> Result<()>,
+    ) -> Result<Option<PointId>> {
         meter.begin("copy", Some(route.from), Unit::Points, 0, Some(route.total));
         let mut pages = self.pages(route.from, from.clone(), route.limit, Selection::All);
         let mut writes = FuturesUnordered::new();
         let mut frontier = Frontier { reached: from, ..Frontier::default() };
         let (mut done, began) = (0, Instant::now());
         let (mut read, mut middle) = (0, None);
-        licence(note).await?;
         let mut noted = Instant::now();
         loop {
             let page = tokio::select! {
@@ -98,13 +112,12 @@ impl Client {
                 }),
                 _ => *copied = None,
             }
-            // Before what it read is written: a process that was paused may have been succeeded.
             if noted.elapsed() >= NOTE {
                 note(frontier.reached.as_ref()).await?;
                 noted = Instant::now();
             }
             let number = frontier.begin(page.next);
-            writes.push(async move { self.write_ready(route.to, ready).await.map(|count| (number, count)) });
+            writes.push(async move { self.write_ready(claim, ready).await.map(|count| (number, count)) });
         }
         while let Some(written) = writes.next().await {
             let (_, count) = written?;
@@ -131,12 +144,12 @@ impl Client {
     }
 
     /// Writes a page; how many points it had.
-    pub(super) async fn write_ready(&self, to: &str, ready: Ready) -> Result<u64> {
+    pub(super) async fn write_ready(&self, claim: &Claim<'_>, ready: Ready) -> Result<u64> {
         match ready {
             Ready::AsRead(read) => {
                 let count = read.len() as u64;
                 if count > 0 {
-                    self.write_as_read(to, read).await?;
+                    self.write_as_read(claim, read).await?;
                 }
                 Ok(count)
             }
@@ -144,8 +157,8 @@ impl Client {
                 let count = made.len() as u64;
                 if count > 0 {
                     let wide = made.iter().filter_map(wide_of).collect();
-                    self.write(to, vec![upsert(made.into_iter().map(pb_point).collect())]).await?;
-                    self.write_wide(to, wide).await?;
+                    self.write(claim, vec![upsert(made.into_iter().map(pb_point).collect())]).await?;
+                    self.write_wide(claim, wide).await?;
                 }
                 Ok(count)
             }

@@ -1,5 +1,6 @@
 //! Fills in place: page by page in the order of ids, only what a point lacks, and proven by another look at all points.
 
+use super::claim::Claim;
 use super::client::Client;
 use super::convert;
 use super::points::{Selection, page_limit, path, pb_id, pb_vectors};
@@ -186,6 +187,19 @@ impl Client {
         meter: &Meter,
         note: &mut impl AsyncFnMut(Option<&PointId>) -> Result<()>,
     ) -> Result<()> {
+        let claim = self.claim(plan.collection, note).await?;
+        let written = self.write_through(&claim, plan, from, meter, note).await;
+        self.release(&claim, written).await
+    }
+
+    async fn write_through(
+        &self,
+        claim: &Claim<'_>,
+        plan: &Plan<'_>,
+        from: Option<PointId>,
+        meter: &Meter,
+        note: &mut impl AsyncFnMut(Option<&PointId>) -> Result<()>,
+    ) -> Result<()> {
         meter.begin("fill", Some(plan.collection), Unit::Points, 0, Some(plan.total));
         let (mut from, mut limit, mut noted) = (from, plan.limit, Instant::now());
         loop {
@@ -199,10 +213,10 @@ impl Client {
             }
             let mut differences: Vec<(&PointId, Difference)> = plan.differences(&points, &filled).collect();
             // Before anything is removed: a renamed value is always there under one of its names.
-            self.write_wide(plan.collection, take_wide(&mut differences)).await?;
+            self.write_wide(claim, take_wide(&mut differences)).await?;
             let operations = operations(differences.into_iter());
             if !operations.is_empty() {
-                self.write(plan.collection, operations).await?;
+                self.write(claim, operations).await?;
             }
             meter.add(points.len() as u64);
             let Some(next) = next else { return Ok(()) };

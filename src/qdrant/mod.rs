@@ -1,5 +1,6 @@
 //! The edge to Qdrant: one HTTP/2 connection, the collections on it as plain data, and the steps that change them.
 
+mod claim;
 mod client;
 mod cluster;
 mod convert;

@@ -1,5 +1,6 @@
 //! Points between the plain data and the protocol: counted, read in pages by id, and written so that it lasts.
 
+use super::claim::Claim;
 use super::client::{Client, within};
 use super::convert;
 use super::fault::{Fault, Kind};
@@ -165,18 +166,18 @@ impl Client {
     /// Sends a batch of updates by point id, in order, and returns when all of them are applied and on disk.
     pub(super) async fn write(
         &self,
-        collection: &str,
+        claim: &Claim<'_>,
         operations: Vec<pb::PointsUpdateOperation>,
     ) -> Result<()> {
         let sent = operations.len();
         let request = pb::UpdateBatchPoints {
-            collection_name: collection.to_owned(),
+            collection_name: claim.alias.clone(),
             wait: Some(true),
             operations,
             ordering: None,
             timeout: None,
         };
-        self.until_completed(collection, async || {
+        self.until_completed(claim, async || {
             let reply = self.points().update_batch(within(WRITE, request.clone())).await?.into_inner();
             let completed = reply.result.iter().filter(|r| r.status() == pb::UpdateStatus::Completed);
             Ok(completed.count() == sent)
@@ -185,11 +186,11 @@ impl Client {
     }
 
     /// Writes points as they were read, and returns when all of them are applied and on disk.
-    pub(super) async fn write_as_read(&self, collection: &str, points: Vec<Retrieved>) -> Result<()> {
-        let request = wire::upsert(collection, &points);
+    pub(super) async fn write_as_read(&self, claim: &Claim<'_>, points: Vec<Retrieved>) -> Result<()> {
+        let request = wire::upsert(&claim.alias, &points);
         // The page is not needed while the server works.
         drop(points);
-        self.until_completed(collection, async || {
+        self.until_completed(claim, async || {
             let reply = self.call_encoded("/qdrant.Points/Upsert", within(WRITE, request.clone())).await?;
             let reply = pb::PointsOperationResponse::decode(reply)
                 .map_err(|e| Fault::new(Kind::NotQdrant, format!("the answer to a write: {e}")))?;
@@ -201,25 +202,25 @@ impl Client {
     /// Sends an update until it is completed: sent again it ends the same, so that one which the server only queued is.
     async fn until_completed(
         &self,
-        collection: &str,
+        claim: &Claim<'_>,
         send: impl AsyncFn() -> std::result::Result<bool, Fault>,
     ) -> Result<()> {
         for _ in 0..ATTEMPTS {
-            let completed = self
-                .patiently(&send)
-                .await
-                .map_err(|fault| self.error(fault).at(format_args!("writing points of {collection}")))?;
+            let completed = self.patiently(&send).await.map_err(|fault| self.unwritten(claim, fault))?;
             if completed {
                 return Ok(());
             }
             // Servers from 1.18 on answer after a minute although the update goes on.
-            while self.queued(collection).await? > 0 {
+            while self.queued(claim.collection).await? > 0 {
                 tokio::time::sleep(POLL).await;
             }
         }
         Err(Error::new(
             ExitCode::StepFailed,
-            format!("writing points of {collection}: the server took the update {ATTEMPTS} times and completed it never"),
+            format!(
+                "writing points of {}: the server took the update {ATTEMPTS} times and completed it never",
+                claim.collection
+            ),
         )
         .remedy("look at the server's log and load, then start again"))
     }

@@ -246,7 +246,11 @@ impl Client {
     }
 
     /// One call with a JSON body, and the result of its answer. Sent again when the server asks for that.
-    pub(super) async fn post(&self, path: &str, body: &serde_json::Value) -> Result<serde_json::Value> {
+    pub(super) async fn post(
+        &self,
+        path: &str,
+        body: &serde_json::Value,
+    ) -> std::result::Result<serde_json::Value, Fault> {
         let json = || Some("application/json".to_owned());
         let ask = async || {
             let call = self.call(Method::POST, path, json(), Upload::text(body.to_string()));
@@ -256,7 +260,7 @@ impl Client {
                 .map_err(|_| Fault::new(Kind::NotQdrant, "the answer is not JSON"))?;
             Ok(answer["result"].take())
         };
-        self.patiently(ask).await.map_err(|fault| self.rest_error(fault).at(path))
+        self.patiently(ask).await
     }
 
     async fn open_snapshot(
@@ -342,7 +346,7 @@ impl Client {
     }
 
     /// Of the REST port, which may be another than the settings say.
-    fn rest_error(&self, fault: Fault) -> Error {
+    pub(super) fn rest_error(&self, fault: Fault) -> Error {
         let settings = self.settings();
         let at_rest = QdrantSettings { port: settings.rest_port, ..settings.clone() };
         let unreachable = matches!(

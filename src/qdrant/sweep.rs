@@ -1,6 +1,7 @@
 //! What writers that were allowed wrote to the old collection behind the last comparison: missing points are inserted into
 //! the new one, and what could be right on either side is named and left as it is.
 
+use super::claim::Claim;
 use super::client::{Client, within};
 use super::fill::{NOTE, PAGE};
 use super::licence::licence;
@@ -106,6 +107,20 @@ impl Client {
     ) -> Result<()> {
         let (old, new) = (rebuild.source.as_str(), rebuild.shadow.as_str());
         let Some(source) = self.inspect(old).await? else { return Ok(()) };
+        let claim = self.claim(new, note).await?;
+        let swept = self.sweep_through(&claim, rebuild, &source, meter, note).await;
+        self.release(&claim, swept).await
+    }
+
+    async fn sweep_through(
+        &self,
+        claim: &Claim<'_>,
+        rebuild: &Rebuild,
+        source: &Observed,
+        meter: &Meter,
+        note: &mut impl AsyncFnMut(Option<&PointId>) -> Result<()>,
+    ) -> Result<()> {
+        let (old, new) = (rebuild.source.as_str(), rebuild.shadow.as_str());
         tokio::time::sleep(UNDER_WAY).await;
         self.settled(old).await?;
         let server = self.version().await.map_err(|fault| self.error(fault))?;
@@ -120,7 +135,7 @@ impl Client {
             ahead: VecDeque::new(),
         };
         let live = self.inspect(new).await?.unwrap_or_else(|| source.clone());
-        let (mut there, mut here) = (points(old, &source), points(new, &live));
+        let (mut there, mut here) = (points(old, source), points(new, &live));
         let most = strict(&live)
             .filter(|strict| strict.enabled == Some(true))
             .and_then(|strict| strict.upsert_max_batchsize?.try_into().ok());
@@ -156,11 +171,11 @@ impl Client {
             }
             if missing.len() >= batch {
                 licence(note).await?;
-                self.insert(new, std::mem::take(&mut missing), server, &mut swept.inserted).await?;
+                self.insert(claim, std::mem::take(&mut missing), server, &mut swept.inserted).await?;
             }
         }
         licence(note).await?;
-        self.insert(new, missing, server, &mut swept.inserted).await?;
+        self.insert(claim, missing, server, &mut swept.inserted).await?;
         meter.end();
         let undecided = swept.different.count + swept.only_new.count > 0;
         let words = format!(
@@ -178,7 +193,7 @@ impl Client {
     /// Inserts points that are not there, and replaces none.
     async fn insert(
         &self,
-        collection: &str,
+        claim: &Claim<'_>,
         points: Vec<Point>,
         server: ServerVersion,
         inserted: &mut Ids,
@@ -186,15 +201,14 @@ impl Client {
         if points.is_empty() {
             return Ok(());
         }
-        let at = |fault| self.error(fault).at(format_args!("sweeping up into {collection}"));
         let ids: Vec<PointId> = points.iter().map(|point| point.id.clone()).collect();
-        let there = self.which(collection, &ids).await?;
+        let there = self.which(claim.collection, &ids).await?;
         let points: Vec<Point> = points.into_iter().filter(|point| !there.contains(&point.id)).collect();
         points.iter().for_each(|point| inserted.add(&point.id));
         let exact = points.iter().map(|point| (point.id.clone(), wide(&point.payload)));
         let exact = exact.filter(|(_, wide)| !wide.is_empty()).collect();
         let request = pb::UpsertPoints {
-            collection_name: collection.to_owned(),
+            collection_name: claim.alias.clone(),
             wait: Some(true),
             points: points.into_iter().map(pb_point).collect(),
             update_mode: (server >= INSERT_ONLY).then_some(pb::UpdateMode::InsertOnly.into()),
@@ -206,12 +220,15 @@ impl Client {
         let reply = self
             .patiently(async || Ok(self.points().upsert(within(WRITE, request.clone())).await?.into_inner()))
             .await
-            .map_err(at)?;
+            .map_err(|fault| self.unwritten(claim, fault))?;
         match reply.result.is_some_and(|result| result.status() == pb::UpdateStatus::Completed) {
-            true => self.write_wide(collection, exact).await,
+            true => self.write_wide(claim, exact).await,
             false => Err(Error::new(
                 ExitCode::StepFailed,
-                format!("sweeping up into {collection}: the server took the points and did not complete"),
+                format!(
+                    "sweeping up into {}: the server took the points and did not complete",
+                    claim.collection
+                ),
             )
             .remedy("look at the server's log and load, then start again")),
         }

@@ -1,5 +1,6 @@
 //! Two collections held against each other, point by point, or one against what is known of another.
 
+use super::claim::Claim;
 use super::client::Client;
 use super::copy::{Ready, Route, readable, took};
 use super::fill::NOTE;
@@ -116,11 +117,24 @@ impl Client {
         note: &mut impl AsyncFnMut(Option<&PointId>) -> Result<()>,
     ) -> Result<Compared> {
         let began = begin_to_compare(route, meter);
+        let mut claim = None;
         let mut mend = async |differences: &mut Differences| {
             note(None).await?;
-            self.mend(route, std::mem::take(differences)).await
+            let differences = std::mem::take(differences);
+            if differences.put.is_empty() && differences.delete.is_empty() {
+                return Ok(());
+            }
+            let claim = match &mut claim {
+                Some(claim) => claim,
+                none => none.insert(self.claim(route.to, note).await?),
+            };
+            self.mend(claim, differences).await
         };
-        let found = self.walk_both(route, (None, None), true, digest_of(route), meter, &mut mend).await?;
+        let found = self.walk_both(route, (None, None), true, digest_of(route), meter, &mut mend).await;
+        let found = match &claim {
+            Some(claim) => self.release(claim, found).await?,
+            None => found?,
+        };
         meter.end();
         took("compared", found.points, route.to, began);
         Ok(found)
@@ -185,7 +199,7 @@ impl Client {
         Ok(found)
     }
 
-    async fn mend(&self, route: Route<'_>, differences: Differences) -> Result<()> {
+    async fn mend(&self, claim: &Claim<'_>, differences: Differences) -> Result<()> {
         let (mut read, mut made) = (Vec::new(), Vec::new());
         for walked in differences.put {
             match walked {
@@ -193,8 +207,8 @@ impl Client {
                 Walked::Made(point) => made.push(point),
             }
         }
-        self.write_ready(route.to, Ready::AsRead(read)).await?;
-        self.write_ready(route.to, Ready::Made(made)).await?;
+        self.write_ready(claim, Ready::AsRead(read)).await?;
+        self.write_ready(claim, Ready::Made(made)).await?;
         if differences.delete.is_empty() {
             return Ok(());
         }
@@ -209,7 +223,7 @@ impl Client {
                 shard_key_selector: None,
             })),
         };
-        self.write(route.to, vec![delete]).await
+        self.write(claim, vec![delete]).await
     }
 
     /// Does a collection have the points that a digest is of? Then only this one needs to be read.

@@ -1,7 +1,9 @@
 //! Whole numbers above 63 bits in payloads. Qdrant keeps them, and its gRPC answers round them to doubles, so that these
 //! few values travel over REST.
 
+use super::claim::Claim;
 use super::client::Client;
+use super::fault::Kind;
 use super::rest::segment;
 use crate::collection::{Point, PointId};
 use crate::error::{Error, ExitCode, Result};
@@ -62,7 +64,8 @@ impl Client {
         // The same page: a strict mode may count every point that is asked for by its id.
         let body = json!({ "offset": points[0].id, "limit": points.len(), "with_payload": true, "with_vector": false });
         let path = format!("/collections/{}/points/scroll", segment(collection));
-        let found = self.post(&path, &body).await?["points"].take();
+        let found =
+            self.post(&path, &body).await.map_err(|fault| self.rest_error(fault).at(&path))?["points"].take();
         let mut exact: BTreeMap<PointId, Value> = found
             .as_array()
             .into_iter()
@@ -83,7 +86,7 @@ impl Client {
     /// Sets the values that gRPC would round, and waits until they are on disk.
     pub(super) async fn write_wide(
         &self,
-        collection: &str,
+        claim: &Claim<'_>,
         values: Vec<(PointId, Map<String, Value>)>,
     ) -> Result<()> {
         if values.is_empty() {
@@ -92,15 +95,18 @@ impl Client {
         let sent = values.len();
         let set = |(id, payload)| json!({ "set_payload": { "payload": payload, "points": [id] } });
         let body = json!({ "operations": values.into_iter().map(set).collect::<Vec<_>>() });
-        let path = format!("/collections/{}/points/batch?wait=true", segment(collection));
-        let done = self.post(&path, &body).await?;
+        let path = format!("/collections/{}/points/batch?wait=true", segment(&claim.alias));
+        let done = self.post(&path, &body).await.map_err(|fault| match fault.kind {
+            Kind::NotFound => self.unwritten(claim, fault),
+            _ => self.rest_error(fault).at(&path),
+        })?;
         let completed =
             done.as_array().into_iter().flatten().filter(|one| one["status"] == "completed").count();
         match completed == sent {
             true => Ok(()),
             false => Err(Error::new(
                 ExitCode::StepFailed,
-                format!("{collection}: the server took {sent} payloads and completed {completed}"),
+                format!("{}: the server took {sent} payloads and completed {completed}", claim.collection),
             )
             .remedy("look at the server's log and load, then start again")),
         }
