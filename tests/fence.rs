@@ -505,6 +505,36 @@ fn a_writer_between_the_last_comparison_and_the_switch_is_refused_and_told_so() 
     });
 }
 
+/// As an operator does, or a run that was paused right before it opened a fence.
+#[test]
+fn a_fence_that_somebody_else_opens_behind_the_last_comparison_stops_the_run() {
+    both(|version| {
+        let world = world(version);
+        let real = old(&world, true, &Value::Null);
+        let (server, name, ups) = (world.qdrant.clone(), real.clone(), AtomicUsize::new(0));
+        let hook = once(
+            // The second time it is up the comparison begins, and what is asked of the shadow then is the last that is compared.
+            move |chunk| {
+                ups.fetch_add(usize::from(contains(chunk, &[0x48, 0, 0x60, 1, 0x68, 0])), SeqCst);
+                ups.load(SeqCst) >= 2 && contains(chunk, b"_tandem_shadow_")
+            },
+            move || {
+                let open = json!({ "strict_mode_config": { "enabled": false } });
+                let path = format!("/collections/{name}");
+                assert_eq!(server.rest("PATCH", &path, &open.to_string()).unwrap().0, 200);
+                let put = ("PUT", "", &json!({ "points": [point(5, 7)] }));
+                assert_eq!(write(&server, &name, put), 200);
+            },
+        );
+        let (code, text) = through(&world, &["run", "--", "true"], hook);
+        if code != Some(0) {
+            assert!(text.contains("was written to while it was copied"), "{text}");
+            world.start(&["true"]).expect(0);
+        }
+        assert_eq!(ats(&world, &world.collection)["5"], 7, "{text}");
+    });
+}
+
 #[test]
 fn a_collection_of_several_shards_is_fenced_off_as_a_whole() {
     both(|version| {

@@ -158,9 +158,7 @@ impl Client {
     }
 
     async fn marked(&self, name: &str) -> Result<Option<serde_json::Value>> {
-        let info = self.info(name).await.map_err(|fault| self.error(fault))?;
-        let mut schema = convert::schema(info.config.unwrap_or_default(), Default::default());
-        Ok(schema.metadata.remove(COMPARED_KEY))
+        Ok(self.described(name).await?.metadata.remove(COMPARED_KEY))
     }
 
     /// From now on a flush comes every so many seconds. Until it does, only the log of operations has on disk what was written; that
@@ -194,23 +192,16 @@ impl Client {
     async fn set_strict_mode(&self, name: &str, mode: &StrictModeConfig) -> Result<Schema> {
         self.change(name, Schema { strict_mode_config: Some(mode.clone()), ..Schema::default() }).await?;
         // The collection as it is described otherwise shows what it was before.
-        let info = self.info(name).await.map_err(|fault| self.error(fault))?;
-        let described = convert::schema(info.config.unwrap_or_default(), Default::default());
-        // What is not set stays as it is.
-        let taken = described.strict_mode_config.as_ref().is_some_and(|there| {
-            (mode.enabled.is_none() || there.enabled == mode.enabled)
-                && [
-                    (mode.upsert_max_batchsize, there.upsert_max_batchsize),
-                    (mode.max_collection_payload_size_bytes, there.max_collection_payload_size_bytes),
-                    (mode.write_rate_limit.map(u64::from), there.write_rate_limit.map(u64::from)),
-                ]
-                .iter()
-                .all(|(set, there)| set.is_none() || set == there)
-        });
-        match taken {
+        let described = self.described(name).await?;
+        match has_mode(&described, mode) {
             true => Ok(described),
             false => Err(not_taken(name, "its strict mode")),
         }
+    }
+
+    async fn described(&self, name: &str) -> Result<Schema> {
+        let info = self.info(name).await.map_err(|fault| self.error(fault))?;
+        Ok(convert::schema(info.config.unwrap_or_default(), Default::default()))
     }
 
     async fn change(&self, name: &str, schema: Schema) -> Result<()> {
@@ -288,6 +279,10 @@ impl Fenced<'_> {
         note: &mut impl AsyncFnMut(Option<&PointId>) -> Result<()>,
     ) -> Result<bool> {
         self.keep(note).await?;
+        // Somebody else may have opened it: an operator, or a call of an earlier run that arrives only now.
+        let there = self.client.described(self.name).await?;
+        let stands = has_mode(&there, &self.fence.up()) && there.metadata.contains_key(FENCE_KEY);
+        self.whole &= stands;
         Ok(self.whole && self.since.elapsed() < HOLDS)
     }
 
@@ -343,6 +338,20 @@ impl Fenced<'_> {
         }
         Ok(false)
     }
+}
+
+/// Are these limits in force, as far as a fence is made of them? What is not set stays as it is.
+fn has_mode(described: &Schema, mode: &StrictModeConfig) -> bool {
+    described.strict_mode_config.as_ref().is_some_and(|there| {
+        (mode.enabled.is_none() || there.enabled == mode.enabled)
+            && [
+                (mode.upsert_max_batchsize, there.upsert_max_batchsize),
+                (mode.max_collection_payload_size_bytes, there.max_collection_payload_size_bytes),
+                (mode.write_rate_limit.map(u64::from), there.write_rate_limit.map(u64::from)),
+            ]
+            .iter()
+            .all(|(set, there)| set.is_none() || set == there)
+    })
 }
 
 /// An id that no point has, of the form of a random UUID.
