@@ -3,9 +3,8 @@
 use super::client::{Client, within};
 use super::convert;
 use super::fault::{Fault, Kind};
-use crate::collection::{Action, PointId, Schema, Stamp, Step, compare};
+use crate::collection::{Action, Schema, Stamp, Step, compare};
 use crate::error::{Error, ExitCode, Result};
-use crate::progress::Meter;
 use crate::timeline::Undeclared;
 use qdrant_client::qdrant as pb;
 use std::time::Duration;
@@ -116,7 +115,8 @@ impl Client {
         }
     }
 
-    /// Does one step and reads it back. Done twice it ends the same.
+    /// Does one step and reads it back. Done twice it ends the same. Those that take long are done by [`Client::fill`] and
+    /// [`Client::rebuild`], with a journal.
     ///
     /// # Errors
     /// What the server refused, or what it accepted and did not take, by collection and field.
@@ -165,15 +165,12 @@ impl Client {
                 }
             }
             Action::CreateVector { schema, .. } => self.create_vectors(step, schema).await,
-            Action::Fill { fills, from } => {
-                self.fill(name, fills, from.as_ref(), &Meter::default(), async |_| Ok(())).await
-            }
             Action::DeleteVector { vector } => self.delete_vector(step, vector).await,
             Action::SetAlias { alias } => self.set_alias(alias, name).await.map_err(|error| error.at(step)),
-            Action::Rebuild { rebuild, stage, from } => {
-                let note = async |_: Option<&PointId>| Ok(());
-                self.rebuild(rebuild, *stage, from.as_ref(), None, &Meter::default(), note).await.map(drop)
-            }
+            Action::Fill { .. } | Action::Rebuild { .. } => Err(Error::new(
+                ExitCode::Bug,
+                format!("{step}: this is done beside the journal, by Client::fill and Client::rebuild"),
+            )),
             Action::OpenFence => self.open_fence(name).await,
             Action::Stamp { stamp } => self.stamp(step, stamp).await,
         }
