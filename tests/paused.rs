@@ -49,7 +49,10 @@ fn world(version: QdrantVersion, aliased: bool) -> World {
     });
     let world = recorded.sibling_on(Qdrant::shared(version).unwrap());
     let real = if aliased { format!("{}_7d", world.collection) } else { world.collection.clone() };
-    create(&world, &real, &json!({ "vectors": { "content": { "size": 2, "distance": "Dot" } } }));
+    // A small log, as snapshots have all of it in them.
+    let wal = json!({ "wal_capacity_mb": 1 });
+    let vectors = json!({ "content": { "size": 2, "distance": "Dot" } });
+    create(&world, &real, &json!({ "vectors": vectors, "wal_config": wal }));
     put(&world, &real, &(1..=40).map(|id| point(id, 0)).collect::<Vec<_>>());
     if aliased {
         let lead = json!({ "create_alias": { "collection_name": real, "alias_name": world.collection } });
