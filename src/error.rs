@@ -83,6 +83,11 @@ impl Error {
         Self { code, found: found.into(), expected: None, remedy: None, lost: false }
     }
 
+    /// Another run has been at the same meanwhile: looking again may find the work done.
+    pub fn overtaken(found: impl Into<String>) -> Self {
+        Self { lost: true, ..Self::new(ExitCode::Unreachable, found).remedy("start again") }
+    }
+
     /// Adds what would have been right.
     pub fn expected(mut self, expected: impl Into<String>) -> Self {
         self.expected = Some(expected.into());

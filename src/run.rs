@@ -455,13 +455,9 @@ async fn publish_collection(
     let survey = inspect::survey(Some(client), declarations, subject.all_collections).await?;
     let Some(found) = survey.found.into_iter().find(|f| f.name == name) else {
         // Another instance may have led the alias to a rebuilt one: what is there now is looked at from the start.
-        let mut gone = Error::new(
-            ExitCode::Unreachable,
-            format!("collection {name} was replaced or deleted while this run was at work"),
-        )
-        .remedy("start again");
-        gone.lost = true;
-        return Err(gone);
+        return Err(Error::overtaken(format!(
+            "collection {name} was replaced or deleted while this run was at work"
+        )));
     };
     let mut steps = inspection.collection(&found, plan, subject)?.steps;
     // The aliases of a collection go with it, and only the journal knows of them then.

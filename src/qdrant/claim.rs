@@ -1,21 +1,17 @@
 //! The name that a run writes points through, and that its successor takes away (docs/decisions/0031-claims.md).
 
-use super::client::{Client, within};
+use super::client::Client;
 use super::fault::{Fault, Kind};
 use super::fence::unused_id;
 use super::licence::licence;
 use crate::collection::PointId;
-use crate::error::{Error, ExitCode, Result};
+use crate::error::{Error, Result};
 use qdrant_client::qdrant as pb;
 use qdrant_client::qdrant::alias_operations::Action;
 use std::collections::BTreeSet;
-use std::time::Duration;
 
 /// In front of the aliases that runs write through. No survey shows them.
 pub(super) const CLAIM_PREFIX: &str = "_tandem_run_";
-
-/// Until a change of aliases is given up.
-const UPDATE: Duration = Duration::from_secs(600);
 
 /// An alias of a collection that only one run writes through. Whoever takes over from it deletes the alias, so that the server
 /// refuses what it still writes when it wakes.
@@ -36,7 +32,7 @@ impl Client {
         licence(note).await?;
         let create =
             pb::CreateAlias { collection_name: collection.to_owned(), alias_name: claim.alias.clone() };
-        self.change_aliases(vec![Action::CreateAlias(create)]).await.map_err(|fault| {
+        self.change_aliases(std::iter::once(Action::CreateAlias(create))).await.map_err(|fault| {
             self.error(fault).at(format_args!("an alias to write points of {collection} through"))
         })?;
         match licence(note).await {
@@ -47,7 +43,7 @@ impl Client {
 
     /// Deletes the alias, whatever was done through it.
     pub(super) async fn release<T>(&self, claim: &Claim<'_>, done: Result<T>) -> Result<T> {
-        if let Err(fault) = self.change_aliases(vec![delete(&claim.alias)]).await {
+        if let Err(fault) = self.change_aliases(std::iter::once(delete(&claim.alias))).await {
             tracing::debug!("{}: {fault}; the next run deletes it", claim.alias);
         }
         done
@@ -63,28 +59,20 @@ impl Client {
         let claims = claims
             .into_iter()
             .filter(|(alias, to)| alias.starts_with(CLAIM_PREFIX) && collections.contains(to.as_str()));
-        let actions: Vec<Action> = claims.map(|(alias, _)| delete(&alias)).collect();
-        match actions.is_empty() {
-            true => Ok(()),
-            false => self.change_aliases(actions).await.map_err(at),
+        let mut actions = claims.map(|(alias, _)| delete(&alias)).peekable();
+        match actions.peek() {
+            None => Ok(()),
+            Some(_) => self.change_aliases(actions).await.map_err(at),
         }
-    }
-
-    async fn change_aliases(&self, actions: Vec<Action>) -> std::result::Result<(), Fault> {
-        let actions =
-            actions.into_iter().map(|action| pb::AliasOperations { action: Some(action) }).collect();
-        let request = pb::ChangeAliases { actions, timeout: None };
-        self.patiently(async || {
-            self.collections().update_aliases(within(UPDATE, request.clone())).await?;
-            Ok(())
-        })
-        .await
     }
 
     /// Why points could not be written through a claim.
     pub(super) fn unwritten(&self, claim: &Claim<'_>, fault: Fault) -> Error {
         if fault.kind == Kind::NotFound {
-            return taken_over(claim);
+            return Error::overtaken(format!(
+                "collection {} was taken over by another run, or deleted, while this one wrote its points",
+                claim.collection
+            ));
         }
         self.error(fault).at(format_args!("writing points of {}", claim.collection))
     }
@@ -92,17 +80,4 @@ impl Client {
 
 fn delete(alias: &str) -> Action {
     Action::DeleteAlias(pb::DeleteAlias { alias_name: alias.to_owned() })
-}
-
-fn taken_over(claim: &Claim<'_>) -> Error {
-    let mut error = Error::new(
-        ExitCode::Unreachable,
-        format!(
-            "collection {} was taken over by another run, or deleted, while this one wrote its points",
-            claim.collection
-        ),
-    )
-    .remedy("start again");
-    error.lost = true;
-    error
 }

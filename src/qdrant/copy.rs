@@ -87,7 +87,7 @@ impl Client {
         let mut frontier = Frontier { reached: from, ..Frontier::default() };
         let (mut done, began) = (0, Instant::now());
         let (mut read, mut middle) = (0, None);
-        let mut noted = Instant::now();
+        let mut noted = began;
         loop {
             let page = tokio::select! {
                 biased;

@@ -177,15 +177,9 @@ impl Client {
             return Ok(());
         }
         self.set_strict_mode(name, &fence.down()).await?;
-        let mut succeeded = Error::new(
-            ExitCode::Unreachable,
-            format!(
-                "collection {name} was fenced off after another run had let writers in again; they are let in"
-            ),
-        )
-        .remedy("start again");
-        succeeded.lost = true;
-        Err(succeeded)
+        Err(Error::overtaken(format!(
+            "collection {name} was fenced off after another run had let writers in again; they are let in"
+        )))
     }
 
     /// The collection as it is described behind it.

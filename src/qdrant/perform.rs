@@ -6,7 +6,7 @@ use super::fault::{Fault, Kind};
 use crate::collection::{Action, Schema, Stamp, Step, compare};
 use crate::error::{Error, ExitCode, Result};
 use crate::timeline::Undeclared;
-use qdrant_client::qdrant as pb;
+use qdrant_client::qdrant::{self as pb, alias_operations};
 use std::time::Duration;
 
 /// Until an update is refused as hanging: servers up to 1.18.0 first stop the optimizers that run.
@@ -65,25 +65,18 @@ impl Client {
         aliases: impl IntoIterator<Item = &'a str>,
         collection: &str,
     ) -> Result<()> {
-        use pb::alias_operations::Action as Operation;
         let wanted: Vec<&str> = aliases.into_iter().collect();
         if wanted.is_empty() {
             return Ok(());
         }
-        let create = |alias: &&str| pb::AliasOperations {
-            action: Some(Operation::CreateAlias(pb::CreateAlias {
+        let create = |alias: &&str| {
+            alias_operations::Action::CreateAlias(pb::CreateAlias {
                 collection_name: collection.into(),
                 alias_name: (*alias).into(),
-            })),
+            })
         };
-        let request = pb::ChangeAliases { actions: wanted.iter().map(create).collect(), timeout: None };
         let place = format!("alias {} to {collection}", wanted.join(", "));
-        self.patiently(async || {
-            self.collections().update_aliases(within(UPDATE, request.clone())).await?;
-            Ok(())
-        })
-        .await
-        .map_err(|fault| self.error(fault).at(&place))?;
+        self.change_aliases(wanted.iter().map(create)).await.map_err(|fault| self.error(fault).at(&place))?;
         let aliases = self.survey(&[]).await?.aliases;
         match wanted.iter().all(|alias| aliases.get(*alias).is_some_and(|leads_to| leads_to == collection)) {
             true => Ok(()),
@@ -93,6 +86,20 @@ impl Client {
             )
             .remedy("find out what else changes aliases on this server, then run again")),
         }
+    }
+
+    /// All in one call.
+    pub(super) async fn change_aliases(
+        &self,
+        actions: impl Iterator<Item = alias_operations::Action>,
+    ) -> std::result::Result<(), Fault> {
+        let actions = actions.map(|action| pb::AliasOperations { action: Some(action) }).collect();
+        let request = pb::ChangeAliases { actions, timeout: None };
+        self.patiently(async || {
+            self.collections().update_aliases(within(UPDATE, request.clone())).await?;
+            Ok(())
+        })
+        .await
     }
 
     /// Deletes a collection by its real name, which takes its aliases along, and proves that it is gone. Who calls has made
@@ -246,18 +253,10 @@ impl Client {
             Some(found) if found == *stamp => Ok(()),
             None => self.stamp(step, stamp).await,
             // A run that was paused here may have been succeeded.
-            Some(_) => {
-                let mut replaced = Error::new(
-                    ExitCode::Unreachable,
-                    format!(
-                        "collection {} was stamped by another run while this one created it",
-                        step.collection
-                    ),
-                )
-                .remedy("start again");
-                replaced.lost = true;
-                Err(replaced)
-            }
+            Some(_) => Err(Error::overtaken(format!(
+                "collection {} was stamped by another run while this one created it",
+                step.collection
+            ))),
         }
     }
 
