@@ -20,15 +20,9 @@ use tandem::collection::{Fence, Schema};
 fn world(version: QdrantVersion) -> World {
     static RECORDED: OnceLock<World> = OnceLock::new();
     let recorded = RECORDED.get_or_init(|| {
-        let world = World::empty();
-        world.version(
-            "0001_users",
-            "create table users (id bigint primary key);\n",
-            "compatible_from = 1\n[[collection]]\nmatch = \"${QDRANT_COLLECTION_NAME}\"\nensure = [\"${QDRANT_COLLECTION_NAME}\"]\n\
-             vectors.content = { size = 2, distance = 'Dot' }\nvectors.emotion = { size = 2, distance = 'Dot' }\n",
-        );
-        world.record();
-        world
+        World::declaring(
+            "vectors.content = { size = 2, distance = 'Dot' }\nvectors.emotion = { size = 2, distance = 'Dot' }\n",
+        )
     });
     recorded.sibling_on(Qdrant::shared(version).unwrap())
 }

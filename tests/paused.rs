@@ -37,15 +37,9 @@ enum From {
 fn world(version: QdrantVersion, aliased: bool) -> World {
     static RECORDED: OnceLock<World> = OnceLock::new();
     let recorded = RECORDED.get_or_init(|| {
-        let world = World::empty();
-        world.version(
-            "0001_users",
-            "create table users (id bigint primary key);\n",
-            "compatible_from = 1\n[[collection]]\nmatch = \"${QDRANT_COLLECTION_NAME}\"\nensure = [\"${QDRANT_COLLECTION_NAME}\"]\n\
-             vectors.content = { size = 2, distance = 'Dot' }\nvectors.emotion = { size = 2, distance = 'Dot' }\n",
-        );
-        world.record();
-        world
+        World::declaring(
+            "vectors.content = { size = 2, distance = 'Dot' }\nvectors.emotion = { size = 2, distance = 'Dot' }\n",
+        )
     });
     let world = recorded.sibling_on(Qdrant::shared(version).unwrap());
     let real = if aliased { format!("{}_7d", world.collection) } else { world.collection.clone() };
@@ -65,15 +59,9 @@ fn world(version: QdrantVersion, aliased: bool) -> World {
 fn filled(version: QdrantVersion) -> World {
     static RECORDED: OnceLock<World> = OnceLock::new();
     let recorded = RECORDED.get_or_init(|| {
-        let world = World::empty();
-        world.version(
-            "0001_users",
-            "create table users (id bigint primary key);\n",
-            "compatible_from = 1\n[[collection]]\nmatch = \"${QDRANT_COLLECTION_NAME}\"\nensure = [\"${QDRANT_COLLECTION_NAME}\"]\n\
-             vectors.content = { size = 2, distance = 'Dot' }\n[[fill]]\npayload = 'source'\nset = 'imported'\n",
-        );
-        world.record();
-        world
+        World::declaring(
+            "vectors.content = { size = 2, distance = 'Dot' }\n[[fill]]\npayload = 'source'\nset = 'imported'\n",
+        )
     });
     let world = recorded.sibling_on(Qdrant::shared(version).unwrap());
     let name = &world.collection;
@@ -127,21 +115,29 @@ fn paused_at(world: &World, store: Store, from: From, n: usize) -> Option<(Child
             Action::Forward
         });
     }
+    let child = started(world, &postgres, &qdrant);
+    pid.store(child.id(), SeqCst);
+    Some((at_its_place(child, &paused)?, [postgres, qdrant]))
+}
+
+/// A run that reaches both stores through proxies.
+fn started(world: &World, postgres: &Proxy, qdrant: &Proxy) -> Child {
     let mut command = world.tandem(["run", "--", "true"]);
     command.env("DATABASE_URL", postgres.url(&world.db.url()));
     command.env("QDRANT_URL", qdrant.url(&world.qdrant.grpc_url()));
-    let mut child = command.stdout(Stdio::null()).stderr(Stdio::piped()).spawn().unwrap();
-    pid.store(child.id(), SeqCst);
-    loop {
-        if paused.load(SeqCst) {
-            return Some((child, [postgres, qdrant]));
-        }
+    command.stdout(Stdio::null()).stderr(Stdio::piped()).spawn().unwrap()
+}
+
+/// Waits until it is stopped where it is to be; `None` if it ended before.
+fn at_its_place(mut child: Child, stopped: &AtomicBool) -> Option<Child> {
+    while !stopped.load(SeqCst) {
         if let Some(status) = child.try_wait().unwrap() {
-            assert!(status.success(), "the run that was not paused ended with {status}");
+            assert!(status.success(), "the run that was not stopped ended with {status}");
             return None;
         }
         std::thread::sleep(Duration::from_millis(5));
     }
+    Some(child)
 }
 
 fn every_place(
@@ -268,17 +264,7 @@ fn arrives_late(world: &World, call: fn(&Chunk<'_>) -> bool, n: usize, place: &s
         }
         Action::Forward
     });
-    let mut command = world.tandem(["run", "--", "true"]);
-    command.env("DATABASE_URL", postgres.url(&world.db.url()));
-    command.env("QDRANT_URL", qdrant.url(&world.qdrant.grpc_url()));
-    let mut child = command.stdout(Stdio::null()).stderr(Stdio::piped()).spawn().unwrap();
-    while !held.load(SeqCst) {
-        if let Some(status) = child.try_wait().unwrap() {
-            assert!(status.success(), "the run of which no call was held ended with {status}");
-            return false;
-        }
-        std::thread::sleep(Duration::from_millis(5));
-    }
+    let Some(child) = at_its_place(started(world, &postgres, &qdrant), &held) else { return false };
     succeeded(world, child, |_| go.send(()).unwrap(), &format!("{place}, call {n}"));
     true
 }

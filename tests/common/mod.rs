@@ -68,6 +68,20 @@ impl World {
         world
     }
 
+    /// One version, recorded, whose collection is the application's and is declared like this.
+    pub fn declaring(toml: &str) -> Self {
+        let world = Self::empty();
+        world.version(
+            "0001_users",
+            "create table users (id bigint primary key);\n",
+            &format!(
+                "compatible_from = 1\n[[collection]]\nmatch = \"${{QDRANT_COLLECTION_NAME}}\"\nensure = [\"${{QDRANT_COLLECTION_NAME}}\"]\n{toml}"
+            ),
+        );
+        world.record();
+        world
+    }
+
     /// Another world with the same timeline.
     pub fn sibling(&self) -> Self {
         self.sibling_on(local_servers::qdrant())
