@@ -4,7 +4,7 @@
 //! when the answer to it arrives (the store has acted on it). That covers every journal boundary, and every place
 //! between two of them, without a hook in the product. Or it kills Qdrant there, which is then started again on its files.
 //!
-//! `cargo test` does the most of it once: of a rebuild the answers, as a message that a store has not seen leaves both stores as the answer
+//! `cargo test` does it once: of a rebuild the answers, as a message that a store has not seen leaves both stores as the answer
 //! before it did. The whole matrix, every case, either victim, both Qdrant servers:
 //! `cargo test --test crash -- --ignored --nocapture the_whole_matrix`; its count and date are in docs/testing.md.
 //! `TANDEM_TEST_PARTS='1.17.0 Qdrant,Rest'` runs the parts that contain one of these.
@@ -12,7 +12,7 @@
 mod common;
 
 use common::World;
-use local_servers::proxy::{Action, Direction, Proxy};
+use local_servers::proxy::{Action, Chunk, Direction, Proxy};
 use local_servers::{Process, Qdrant, QdrantOptions, QdrantVersion};
 use std::sync::atomic::{AtomicBool, AtomicU32, AtomicUsize, Ordering::SeqCst};
 use std::sync::{Arc, Mutex, OnceLock, PoisonError, mpsc};
@@ -98,6 +98,30 @@ fn legacy(world: &World) {
     world.qdrant.rest("PUT", &format!("/collections/{}/points?wait=true", world.collection), points).unwrap();
 }
 
+/// Whether a store could notice that it is missing.
+fn is_a_place(store: Store, chunk: &Chunk<'_>) -> bool {
+    match store {
+        Store::Postgres => true,
+        Store::Qdrant => has_a_message(chunk.bytes),
+        // Where the file system has no holes a snapshot is of hundreds of chunks, and each in its middle is like another.
+        Store::Rest => chunk.bytes.len() < 16 << 10 || chunk.number.is_multiple_of(64),
+    }
+}
+
+/// Whether some of a call is in it, and not only what HTTP/2 says to itself (RFC 9113: a header of nine bytes, of which three are the
+/// length and one the type; HEADERS, DATA and CONTINUATION are of calls).
+fn has_a_message(bytes: &[u8]) -> bool {
+    let mut bytes = bytes.strip_prefix(b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n").unwrap_or(bytes);
+    while let [a, b, c, kind, ..] = *bytes {
+        if matches!(kind, 0 | 1 | 9) {
+            return true;
+        }
+        let length = u32::from_be_bytes([0, a, b, c]) as usize;
+        bytes = bytes.get(9 + length..).unwrap_or_default();
+    }
+    false
+}
+
 /// Kills one run or its Qdrant; `false` if it ended before the n-th message.
 fn kill_at(world: &World, server: &Server, store: Store, moment: Moment, n: usize) -> bool {
     let proxy = match store {
@@ -111,24 +135,14 @@ fn kill_at(world: &World, server: &Server, store: Store, moment: Moment, n: usiz
         Server::Shared(_) => None,
         Server::Own(own) => Some(own.clone()),
     };
-    let parts = AtomicUsize::new(0);
+    let places = AtomicUsize::new(0);
     proxy.on_chunk(move |chunk| {
-        let place = match (moment, chunk.direction) {
+        let counted = match (moment, chunk.direction) {
             (Moment::BeforeTheMessage, Direction::ToServer)
-            | (Moment::BeforeTheAnswer, Direction::ToClient)
-                if store == Store::Rest =>
-            {
-                // Where the file system has no holes a snapshot is of hundreds of chunks, and each in its middle is like another.
-                if chunk.bytes.len() >= 16 << 10 && chunk.number % 64 != 0 {
-                    return Action::Forward;
-                }
-                parts.fetch_add(1, SeqCst) + 1
-            }
-            (Moment::BeforeTheMessage, Direction::ToServer) => chunk.number,
-            (Moment::BeforeTheAnswer, Direction::ToClient) => chunk.client_chunks,
-            _ => return Action::Forward,
+            | (Moment::BeforeTheAnswer, Direction::ToClient) => is_a_place(store, chunk),
+            _ => false,
         };
-        if place < n {
+        if !counted || places.fetch_add(1, SeqCst) + 1 < n {
             return Action::Forward;
         }
         let first = !was_killed.swap(true, SeqCst);
@@ -392,6 +406,21 @@ fn killed_before_any_answer_of_a_rebuild_behind_an_alias() {
 #[test]
 fn killed_before_any_answer_about_a_rebuilds_journal() {
     every_place(REBUILD, Store::Postgres, Moment::BeforeTheAnswer);
+    every_place(BEHIND_AN_ALIAS, Store::Postgres, Moment::BeforeTheAnswer);
+}
+
+#[test]
+fn qdrant_is_killed_before_any_answer_of_a_rebuild_behind_an_alias() {
+    qdrant_before_any_answer_of(BEHIND_AN_ALIAS);
+}
+
+#[test]
+fn qdrant_is_killed_before_any_answer_of_a_rebuild_that_keeps_the_name() {
+    qdrant_before_any_answer_of(REBUILD);
+}
+
+fn qdrant_before_any_answer_of(case: Case) {
+    every_place_of(case, QdrantVersion::default(), Victim::Qdrant, Store::Qdrant, Moment::BeforeTheAnswer);
 }
 
 /// Either victim, these stores, both moments, both servers.
