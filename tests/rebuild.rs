@@ -309,6 +309,38 @@ fn a_collection_that_comes_back_otherwise_than_it_was_verified_is_copied_again()
     });
 }
 
+/// No server compares the checksum of what comes back (docs/decisions/0032-the-way-back-without-a-checksum.md).
+#[test]
+fn a_bit_of_a_vector_that_flips_on_the_way_back_is_found_by_reading_back() {
+    both(|version| {
+        let (world, name, before) = forty_points(version);
+        let numbers = before["7"]["vector"]["content"].as_array().unwrap().iter();
+        // Numbers of a vector storage are four bytes, the lowest first; the third one's last bit is far more than any rounding.
+        let stored: Vec<u8> = numbers.flat_map(|n| (n.as_f64().unwrap() as f32).to_le_bytes()).collect();
+        let proxy = Proxy::start((world.qdrant.host(), world.qdrant.http_port())).unwrap();
+        let flipped = Arc::new(AtomicU32::new(0));
+        let flips = flipped.clone();
+        proxy.on_chunk(move |chunk| {
+            let at = chunk.bytes.windows(stored.len()).position(|window| window == stored);
+            match at.filter(|_| chunk.direction == Direction::ToServer) {
+                Some(at) => {
+                    flips.fetch_add(1, SeqCst);
+                    Action::Flip(at + 2)
+                }
+                None => Action::Forward,
+            }
+        });
+        let mut command = world.tandem(["run", "--", "true"]);
+        command.env("QDRANT_PORT", proxy.port().to_string());
+        let output = command.output().unwrap();
+        let text = common::text(&output);
+        assert_ne!(flipped.load(SeqCst), 0, "the vector was not seen on its way");
+        let copied = format!("copied 40 points of _tandem_shadow_{name}_1");
+        assert!(output.status.success() && text.contains(&copied), "{text}");
+        assert_eq!(points(&world, &name), before);
+    });
+}
+
 /// The copy's snapshot is on its way before the source goes. If that breaks off, the source is still there, and another one is sent.
 #[test]
 fn a_snapshot_that_breaks_off_on_its_way_is_sent_once_more() {

@@ -52,6 +52,8 @@ pub struct Chunk<'a> {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Action {
     Forward,
+    /// It is forwarded with the last bit of this byte another one.
+    Flip(usize),
     /// It is lost, the connection goes on.
     Swallow,
     /// It is lost, both sides see the connection close.
@@ -250,7 +252,6 @@ impl Shared {
         let mut buffer = vec![0; 64 * 1024];
         for number in 1.. {
             let Ok(length @ 1..) = from.read(&mut buffer) else { break };
-            let bytes = &buffer[..length];
             drop(self.resumed.wait_while(lock(&self.paused), |paused| *paused));
             let total = match direction {
                 Direction::ToServer => {
@@ -261,8 +262,12 @@ impl Shared {
             };
             let client_chunks = client_chunks.load(SeqCst);
             let hook = Arc::clone(&lock(&self.hook));
+            let bytes = &mut buffer[..length];
             let action = hook(&Chunk { direction, connection, number, total, client_chunks, bytes });
             let forward = !matches!(action, Action::Swallow | Action::CutBefore);
+            if let Action::Flip(at) = action {
+                bytes[at] ^= 1;
+            }
             let lost = forward && to.write_all(bytes).is_err();
             if lost || matches!(action, Action::CutBefore | Action::CutAfter) {
                 [from, to].into_iter().for_each(close);

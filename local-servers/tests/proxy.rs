@@ -96,6 +96,16 @@ fn the_hook_sees_each_chunk_before_it_is_forwarded() {
 }
 
 #[test]
+fn a_bit_is_flipped_on_the_way() {
+    let proxy = Proxy::start(upper_case_server()).unwrap();
+    proxy.on_chunk(|chunk| match chunk.direction {
+        Direction::ToServer => Action::Flip(0),
+        Direction::ToClient => Action::Forward,
+    });
+    assert_eq!(ask(&mut connect(&proxy), b'b'), b"C");
+}
+
+#[test]
 fn a_connection_is_cut_before_or_after_a_chunk() {
     for (action, reached) in [(Action::CutBefore, "a"), (Action::CutAfter, "ab")] {
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();

@@ -28,6 +28,9 @@ const IDLE: Duration = Duration::from_millis(500);
 /// comparison beside it a tenth.
 const SOON: u64 = 1;
 
+/// Until what was written before has been flushed, as a rule. Where it has not, the recovery takes longer.
+const FLUSHED: Duration = Duration::from_secs(3);
+
 /// A comparison that found source and shadow equal, and what it takes to rely on it later in the same run.
 #[derive(Debug)]
 pub struct Comparison {
@@ -268,7 +271,9 @@ impl Client {
         }
         // What is written from that number on is noticed, so that what is read now need not be read again.
         let mut copied = (fresh && route.exact && source.is_some()).then(|| Digest::new(None));
+        let began = Instant::now();
         let middle = self.copy(route, from.cloned(), &mut copied, meter, note).await?;
+        let flushed = began.elapsed().min(FLUSHED);
         if let Some(copied) = &mut copied {
             copied.middle.clone_from(&middle);
         }
@@ -276,7 +281,7 @@ impl Client {
         // A difference is a writer's then, and the shadow is not made to have it.
         let mend = rebuild.writers || !fresh;
         let (mut found, back) =
-            self.compare_beside_snapshots(route, mend, copied.as_ref(), meter, note).await?;
+            self.compare_beside_snapshots(route, mend, copied.as_ref(), flushed, meter, note).await?;
         if !found.is_equal() {
             source = None;
             if mend {
@@ -297,14 +302,15 @@ impl Client {
         Ok(found.map(|found| Comparison { source, points: found.points, shadow: found.digest, back }))
     }
 
-    /// Compares source and shadow while the server takes the snapshots: of the source, and of a shadow that is to come back under
-    /// its name and is not to be mended, which is on its way there from then on. What comes back has the limits of a fence from
-    /// its first moment on, and is proven there.
+    /// Compares source and shadow while the server takes the snapshots: of the source, and once `flushed` is over of a shadow that is
+    /// to come back under its name and is not to be mended, which is on its way there from then on. What comes back has the limits of a
+    /// fence from its first moment on, and is proven there.
     async fn compare_beside_snapshots(
         &self,
         route: Route<'_>,
         mend: bool,
         copied: Option<&Digest>,
+        flushed: Duration,
         meter: &Meter,
         note: &mut impl AsyncFnMut(Option<&PointId>) -> Result<()>,
     ) -> Result<(Compared, Option<OnItsWay>)> {
@@ -314,15 +320,14 @@ impl Client {
             self.flush_every(route.to, SOON).await?;
             self.raise(route.to, note).await?;
         }
-        let snapshots = async {
-            let began = Instant::now();
-            self.create_snapshot(route.from).await?;
-            let shadow = match back {
-                true => Some(self.create_snapshot(route.to).await?),
-                false => None,
-            };
-            tracing::debug!("took the snapshots in {:.2} s", began.elapsed().as_secs_f64());
-            Ok(shadow.map(|shadow| self.begin_to_restore(route.to, &shadow, route.from)))
+        let source = self.create_snapshot(route.from);
+        let shadow = async {
+            if !back {
+                return Ok(None);
+            }
+            tokio::time::sleep(flushed).await;
+            let shadow = self.create_snapshot(route.to).await?;
+            Ok(Some(self.begin_to_restore(route.to, &shadow, route.from)))
         };
         let compared = async {
             match mend {
@@ -330,7 +335,7 @@ impl Client {
                 false => self.compare_points(route, copied, meter, note).await,
             }
         };
-        let (found, on_its_way) = tokio::try_join!(compared, snapshots)?;
+        let (found, _, on_its_way) = tokio::try_join!(compared, source, shadow)?;
         if back {
             licence(note).await?;
             self.open_fence(route.to).await?;

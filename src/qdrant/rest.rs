@@ -151,16 +151,30 @@ impl Client {
         into: &str,
         meter: &Meter,
     ) -> Result<()> {
-        self.restore_permitted(collection, snapshot, into, meter, std::future::ready(Ok(()))).await
+        let checksum = snapshot.checksum.as_deref();
+        self.pass_on(collection, snapshot, into, checksum, meter, std::future::ready(Ok(()))).await
     }
 
-    /// The same with a last look in `permit`, behind which the last bytes are sent: until they are there, the server does
-    /// nothing.
+    /// The same for who reads back every point, with a last look in `permit`, behind which the last bytes are sent: until they are
+    /// there, the server does nothing. Nor does it compare the checksum then, while the collection is absent
+    /// (docs/decisions/0032-the-way-back-without-a-checksum.md).
     pub(super) async fn restore_permitted(
         &self,
         collection: &str,
         snapshot: &Snapshot,
         into: &str,
+        meter: &Meter,
+        permit: impl Future<Output = Result<()>>,
+    ) -> Result<()> {
+        self.pass_on(collection, snapshot, into, None, meter, permit).await
+    }
+
+    async fn pass_on(
+        &self,
+        collection: &str,
+        snapshot: &Snapshot,
+        into: &str,
+        checksum: Option<&str>,
         meter: &Meter,
         permit: impl Future<Output = Result<()>>,
     ) -> Result<()> {
@@ -190,7 +204,7 @@ impl Client {
             drop(parts);
             Ok(())
         };
-        let uploaded = self.upload(into, snapshot.checksum.as_deref(), upload, pump).await;
+        let uploaded = self.upload(into, checksum, upload, pump).await;
         match denied {
             Some(error) => Err(error),
             None => uploaded.map_err(at),
